@@ -1,0 +1,70 @@
+"""What a provider's folder declares about itself; everything else is derived from it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Literal
+
+import crux_providers
+
+Auth = Literal["bearer", "x-api-key", "x-goog-api-key", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderDeclaration:
+    """One provider, as data.
+
+    ``client`` is ``module:Class``. ``env_key`` and ``env_aliases`` are the variables of its key
+    (None: it needs no key), ``base_url_env`` that of its base URL. ``dialects`` maps the words of
+    ``api=`` to codec modules in ``crux_providers.codecs``; ``dialect`` is the one used by default.
+    ``transports`` maps names to ``module:Class``. ``options`` are the dialect's ``Options`` where
+    they differ from its defaults. ``json_output``/``json_schema`` say whether structured answers
+    exist at all. ``models_path`` is the listing endpoint. ``hosts`` are the provider's own hosts, to
+    which an environment key may go.
+    """
+
+    name: str
+    client: str
+    dialect: str
+    base_url: str
+    env_key: str | None = None
+    env_aliases: tuple[str, ...] = ()
+    base_url_env: str = ""
+    auth: Auth = "bearer"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    default_model: str | None = None
+    dialects: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    transports: Mapping[str, str] = field(default_factory=dict)
+    models_path: str | None = "/models"
+    fetcher: str | None = None
+    json_output: bool = True
+    json_schema: bool = True
+    streaming: bool = True
+    key_required: bool = True
+    version_path: str = ""
+
+    @property
+    def base_url_variable(self) -> str:
+        """The environment variable of the base URL (``<PROVIDER>_BASE_URL`` unless declared)."""
+        return self.base_url_env or f"{self.name.upper()}_BASE_URL"
+
+
+@cache
+def declarations() -> Mapping[str, ProviderDeclaration]:
+    """Every provider folder's declaration, by canonical name, in alphabetical order."""
+    found: dict[str, ProviderDeclaration] = {}
+    for module in pkgutil.iter_modules(crux_providers.__path__):
+        if not module.ispkg:
+            continue
+        name = f"{crux_providers.__name__}.{module.name}.declaration"
+        if importlib.util.find_spec(name) is not None:
+            declared: ProviderDeclaration = importlib.import_module(name).DECLARATION
+            found[declared.name] = declared
+    return MappingProxyType(dict(sorted(found.items())))
