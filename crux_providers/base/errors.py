@@ -244,27 +244,27 @@ def classify_wire(
     """The part of ``classify`` that no dialect changes: kinds, statuses, ids, Retry-After.
 
     A codec passes what the provider's own fields say (``code``, ``message``); the rest follows
-    from the failure. A timeout in the start phase is ``timeout``, after it ``transient``.
+    from the failure. A timeout is ``timeout`` except between events (``idle``); the streaming
+    lifecycle turns one that comes after content into ``transient``.
     """
+    known = ErrorCode.BAD_REQUEST  # kind local: this side could not send
     match failure.kind:
         case "connect" | "cut":
             known = ErrorCode.TRANSIENT
         case "timeout":
-            known = (
-                ErrorCode.TRANSIENT if failure.phase in ("idle", "total") else ErrorCode.TIMEOUT
-            )
+            known = ErrorCode.TRANSIENT if failure.phase == "idle" else ErrorCode.TIMEOUT
         case "status" | "in_band":
             known = (
                 code_for_status(failure.status)
                 if failure.status is not None and failure.status >= 300
                 else ErrorCode.SERVER_ERROR
             )
-        case "local":
-            known = ErrorCode.BAD_REQUEST
     wait = retry_after if retry_after is not None else retry_after_seconds(failure.headers)
     return ProviderError(
         code or known,
-        message or failure.message or (f"HTTP {failure.status}" if failure.status else failure.kind),
+        message
+        or failure.message
+        or (f"HTTP {failure.status}" if failure.status else failure.kind),
         status=failure.status,
         request_id=request_id_of(failure.headers),
         retry_after=wait,

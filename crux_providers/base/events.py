@@ -191,6 +191,11 @@ class StreamFolder:
         """The latest usage seen."""
         return self._usage
 
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What the events said of the call besides the answer (ids, degraded, headers)."""
+        return self._meta
+
     def parts(self) -> tuple[ContentPart, ...]:
         """The parts so far, in wire order."""
         return tuple(p.build() for p in self._parts)

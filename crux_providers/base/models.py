@@ -17,7 +17,9 @@ JSON: TypeAlias = Any
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 PartType: TypeAlias = Literal["text", "image", "pdf", "audio", "reasoning", "refusal", "raw"]
-FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
+FinishReason: TypeAlias = Literal[
+    "stop", "length", "tool_calls", "content_filter", "error", "other"
+]
 
 ROLES: frozenset[str] = frozenset({"system", "developer", "user", "assistant", "tool"})
 PART_TYPES: frozenset[str] = frozenset(
@@ -82,8 +84,9 @@ class ToolCall:
     extra: Mapping[str, JSON] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.arguments, str):  # the wire form of the OpenAI dialects
-            text = self.arguments
+        given: Any = self.arguments
+        if isinstance(given, str):  # the wire form of the OpenAI dialects
+            text = given
             object.__setattr__(self, "raw_arguments", text)
             object.__setattr__(self, "arguments", parse_arguments(text) or {})
         elif self.raw_arguments is None:
@@ -118,10 +121,11 @@ class Tool:
 
     @classmethod
     def parse(cls, value: Tool | Mapping[str, JSON]) -> Tool:
-        """Take a Tool, OpenAI's ``{"type": "function", "function": {...}}`` or its inner mapping."""
+        """Take a Tool, OpenAI's ``{"type": "function", "function": {...}}``, or its inside."""
         if isinstance(value, Tool):
             return value
-        inner = value.get("function", value) if value.get("type", "function") == "function" else None
+        is_function = value.get("type", "function") == "function"
+        inner = value.get("function", value) if is_function else None
         if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
             raise ValueError("a tool is a Tool or a mapping with the name of a function")
         known = {"type", "name", "description", "parameters", "strict"}
@@ -217,14 +221,15 @@ class ChatRequest:
         elif self.stop is not None:
             put(self, "stop", tuple(self.stop))
         self._take_response_format()
-        if isinstance(self.tool_choice, Mapping):  # {"type": "function", "function": {"name": n}}
-            inner = self.tool_choice.get("function", self.tool_choice)
-            put(self, "tool_choice", inner.get("name") or self.tool_choice.get("type"))
+        choice: Any = self.tool_choice
+        if isinstance(choice, Mapping):  # {"type": "function", "function": {"name": n}}
+            inner = choice.get("function", choice)
+            put(self, "tool_choice", inner.get("name") or choice.get("type"))
 
     def _take_response_format(self) -> None:
         put = object.__setattr__
-        if isinstance(self.response_format, Mapping):
-            wrapper = self.response_format
+        wrapper: Any = self.response_format
+        if isinstance(wrapper, Mapping):
             put(self, "response_format", wrapper.get("type"))
             if self.json_schema is None and wrapper.get("json_schema") is not None:
                 put(self, "json_schema", wrapper["json_schema"])

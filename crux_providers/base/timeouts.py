@@ -138,7 +138,8 @@ class CallScope:
                 nearest, phase = at, name  # type: ignore[assignment]  # literals of the tuple above
         return (None if nearest is None else nearest - time.monotonic()), phase
 
-    @property
-    def in_start_phase(self) -> bool:
-        """Whether no committing event came yet."""
-        return self._idle_at is None and not (self.start_at is None and self.timeouts.first_token)
+
+def ambient_remaining() -> float | None:
+    """Seconds left of the enclosing :func:`operation_timeout`, or None outside of one."""
+    until = _ambient.get()
+    return None if until is None else until - time.monotonic()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -58,13 +57,15 @@ class ProviderDeclaration:
 
 @cache
 def declarations() -> Mapping[str, ProviderDeclaration]:
-    """Every provider folder's declaration, by canonical name, in alphabetical order."""
+    """Every provider folder's declaration, by canonical name, in alphabetical order.
+
+    A folder of ``crux_providers`` with a ``declaration.py`` is a provider; nothing else registers.
+    """
     found: dict[str, ProviderDeclaration] = {}
-    for module in pkgutil.iter_modules(crux_providers.__path__):
-        if not module.ispkg:
-            continue
-        name = f"{crux_providers.__name__}.{module.name}.declaration"
-        if importlib.util.find_spec(name) is not None:
-            declared: ProviderDeclaration = importlib.import_module(name).DECLARATION
-            found[declared.name] = declared
+    for root in crux_providers.__path__:
+        for file in Path(root).glob("*/declaration.py"):
+            if file != Path(__file__):
+                name = f"{crux_providers.__name__}.{file.parent.name}.declaration"
+                declared: ProviderDeclaration = importlib.import_module(name).DECLARATION
+                found[declared.name] = declared
     return MappingProxyType(dict(sorted(found.items())))

@@ -1,0 +1,88 @@
+# Needs Python 3.11 or newer, git and make; everything else is installed into .venv from the lock.
+# The first interpreter that runs and is new enough (a shim may be on PATH and run nothing).
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow conformance recordings lint types floors bench package lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# --- the environment ---------------------------------------------------------------------------
+# Two stamps in one virtual environment: the demo's few packages, and everything. The lock that
+# feeds the demo is a subset of the other, version for version, so either may come first.
+# --no-deps: the lock is complete (`make lock` resolves it), so pip has nothing left to resolve.
+install = $(BIN)/python -m pip install --quiet --no-deps
+editable = $(install) --no-build-isolation --editable .
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo 'make: no Python 3.11 or newer on PATH' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml | $(BIN)/python
+	@echo 'installing the demo from requirements/demo.txt into $(VENV)'
+	$(install) --require-hashes -r requirements/demo.txt
+	$(editable)
+	@touch $@
+
+$(VENV)/.all: requirements/lock.txt pyproject.toml | $(BIN)/python
+	@echo 'installing everything from requirements/lock.txt into $(VENV)'
+	$(install) --require-hashes -r requirements/lock.txt
+	$(editable)
+	@touch $(VENV)/.demo $@
+
+# --- what a user runs --------------------------------------------------------------------------
+demo: $(VENV)/.demo  ## a LangChain chain over recorded providers: no key, no network
+	$(BIN)/python -m crux_integrations.cli.main demo
+
+test: $(VENV)/.all  ## the fast tests, on two processes
+	$(BIN)/python -m pytest -q -n 2 -m 'not slow' $(ARGS)
+
+# --- what a developer runs ---------------------------------------------------------------------
+slow: $(VENV)/.all  ## the tests that `make test` leaves out
+	$(BIN)/python -m pytest -q -n 2 -m slow $(ARGS)
+
+conformance: $(VENV)/.all  ## every transport and dialect against the shared suite
+	$(BIN)/python -m pytest -q -m conformance $(ARGS)
+
+recordings: $(VENV)/.all  ## per provider: recordings read, decoded, compared, differing
+	$(BIN)/python -m tests.recordings_report
+
+lint: $(VENV)/.all  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.all  ## mypy, strict
+	$(BIN)/mypy
+
+floors: $(VENV)/.all  ## import-linter: imports point down
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/.all  ## CPU per call beside raw httpx and ChatOpenAI
+	$(BIN)/python -m benchmarks
+
+package: $(VENV)/.all  ## build the sdist and the wheel, and check their metadata
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+
+# Keeps the versions the files hold; `make lock ARGS=--upgrade` takes the newest that fit together.
+# litellm has a lock of its own: it holds openai below 3.
+compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links $(ARGS) pyproject.toml
+lock: $(VENV)/.all  ## resolve the lock files again
+	$(compile) --extra all --extra dev --group build --group demo --group bench --group lock \
+		-o requirements/lock.txt
+	$(compile) --extra cli --extra cassettes --extra local --group build --group demo \
+		-c requirements/lock.txt -o requirements/demo.txt
+	$(compile) --extra litellm --extra test --group build -o requirements/litellm.txt
+
+clean:  ## remove what builds and runs leave behind
+	rm -rf $(VENV) build dist htmlcov .coverage .benchmarks .hypothesis
+	rm -rf .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find crux_providers crux_integrations tests -name __pycache__ -type d -prune -exec rm -rf {} +

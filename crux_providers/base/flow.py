@@ -1,0 +1,113 @@
+"""The attempt flow: what happens after each outcome, as a generator with no I/O.
+
+A driver asks for the next step, carries it out, and sends back the outcome; so sync and async
+callers share every decision::
+
+    flow = attempts(retry, actions, random)
+    step = next(flow)
+    while True:
+        match step:
+            case Attempt(): outcome = ...   # None for success, else a ProviderError
+            case Wait(seconds): sleep(seconds); outcome = None
+        step = flow.send(outcome)           # StopIteration.value is the Verdict
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from .errors import RETRYABLE, ErrorCode, ProviderError
+from .retry import RetryConfig
+
+Action = Literal["retry", "next", "stop"]
+
+DEFAULT_ACTIONS: Mapping[str, Action] = {
+    **{str(code): "retry" for code in RETRYABLE},
+    **dict.fromkeys(
+        (
+            *(
+                str(c)
+                for c in (
+                    ErrorCode.AUTH,
+                    ErrorCode.PERMISSION,
+                    ErrorCode.QUOTA,
+                    ErrorCode.NOT_FOUND,
+                    ErrorCode.CONFLICT,
+                    ErrorCode.CONTEXT_LENGTH,
+                    ErrorCode.UNSUPPORTED,
+                )
+            ),
+            "empty",
+            "refusal",
+            "invalid_json",
+            "schema_mismatch",
+        ),
+        "next",
+    ),
+    **{
+        str(c): "stop"
+        for c in (
+            ErrorCode.BAD_REQUEST,
+            ErrorCode.CONTENT_FILTER,
+            ErrorCode.CANCELLED,
+            ErrorCode.INTERNAL,
+        )
+    },
+}
+"""What each outcome does next where a route says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Send the request; ``number`` counts from 1."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait ``seconds`` before the next attempt; ``error`` is what made it necessary."""
+
+    seconds: float
+    error: ProviderError
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a candidate's attempts ended: success, or ``error`` with ``next`` or ``stop``."""
+
+    action: Literal["done", "next", "stop"]
+    error: ProviderError | None = None
+
+
+Outcome = ProviderError | None
+AttemptFlow = Generator[Attempt | Wait, Outcome, Verdict]
+
+
+def attempts(
+    retry: RetryConfig,
+    random: Callable[[], float],
+    actions: Mapping[str, Action] = DEFAULT_ACTIONS,
+    trigger: Callable[[ProviderError], str] = lambda error: str(error.code),
+) -> AttemptFlow:
+    """The attempts at one candidate, until one succeeds or its failures say what is next.
+
+    ``trigger`` names the row of ``actions`` that an outcome falls under (an error's code, or a
+    content trigger such as ``empty``). A ``retry`` row becomes ``next`` when retries are used up,
+    the error says it is not retryable, or its Retry-After is beyond the patience.
+    """
+    number = 0
+    while True:
+        number += 1
+        outcome = yield Attempt(number)
+        if outcome is None:
+            return Verdict("done")
+        action = actions.get(trigger(outcome), "stop")
+        if action != "retry":
+            return Verdict(action, outcome)
+        delay = retry.delay(number, outcome.retry_after, random()) if outcome.retryable else None
+        if delay is None:
+            return Verdict("next", outcome)
+        yield Wait(delay, outcome)

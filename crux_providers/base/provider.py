@@ -1,0 +1,447 @@
+"""The provider driver: declaration + codec + transport, sync and async, whole and streamed.
+
+A provider's ``client.py`` subclasses :class:`BaseProvider` with its declaration and its quirks;
+all calling, classifying and streaming is here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, ClassVar, Self, cast
+
+from ..config.declaration import ProviderDeclaration
+from .abandon import asleep, sleep
+from .cancellation import CancellationToken
+from .errors import ErrorCode, ProviderError, WireFailure, classify_exception, request_id_of
+from .flow import Attempt
+from .interfaces import Codec, Transport
+from .logging import LogContext, get_logger
+from .models import ChatRequest, ChatResponse, ModelRegistrySnapshot, parse_structured
+from .observing import observe_end, observe_error, observe_first, observe_success
+from .ports import load, resolve
+from .provider_call import PreparedCall, aevents_of, events_of
+from .provider_settings import kept_headers, make_endpoint, resolve_base_url, resolve_key
+from .retry import RetryConfig
+from .streaming_adapter import (
+    AsyncBaseStreamingAdapter,
+    AsyncStreamController,
+    BaseStreamingAdapter,
+    StreamController,
+)
+from .timeouts import CallScope, TimeoutConfig, get_timeout_config
+from .wire import Endpoint, WireRequest, WireResponse
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What one call may change: limits, the cancel switch, retries after the first request."""
+
+    timeouts: TimeoutConfig | None = None
+    token: CancellationToken | None = None
+    max_retries: int | None = None
+
+
+_NO_OPTIONS = CallOptions()
+
+
+class BaseProvider:
+    """One provider, ready to answer.
+
+    Arguments, all by keyword and the same for every provider: ``api_key`` (else the declared
+    environment variables, ``.env``, ``config.yaml``; ``""`` sends none), ``base_url`` (else the
+    provider's variable, else its default), ``timeout`` (seconds for the start phase, or a mapping
+    connect/first_token/total), ``idle_timeout`` (seconds between chunks), ``headers`` added to
+    every call, ``max_retries`` after the first request, ``transport`` (``"http"``, ``"sdk"``, an
+    httpx transport, or an object with the Transport methods), ``client`` (a ready SDK client),
+    ``api`` (which of the provider's dialects), ``proxy``, ``verify``.
+    """
+
+    declaration: ClassVar[ProviderDeclaration]
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        timeout: float | Mapping[str, float | None] | TimeoutConfig | None = None,
+        idle_timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        max_retries: int = 0,
+        transport: Any = "http",
+        client: Any = None,
+        api: str | None = None,
+        proxy: str | None = None,
+        verify: bool | str = True,
+        declaration: ProviderDeclaration | None = None,
+    ) -> None:
+        declared = declaration if declaration is not None else type(self).declaration
+        self._declared = declared
+        self._timeouts = get_timeout_config().override(timeout, idle_timeout)
+        self._max_retries = max_retries
+        self._api_key = api_key
+        self._base_url = resolve_base_url(declared, base_url)
+        self._headers = dict(headers or {})
+        self._proxy = proxy
+        self._verify = verify
+        self._client = client
+        self._transport_choice = "sdk" if client is not None else transport
+        self._transport: Transport | None = None
+        if api is not None and api != "auto" and api not in declared.dialects:
+            raise ValueError(
+                f"{declared.name} has no api={api!r}; it takes {['auto', *declared.dialects]}"
+            )
+        self._api = api
+        self._codecs: dict[str, tuple[Codec, Any]] = {}
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def provider_name(self) -> str:
+        """The canonical name, e.g. ``openai``."""
+        return self._declared.name
+
+    @property
+    def base_url(self) -> str:
+        """Where calls go, without the dialect's version path."""
+        return self._base_url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self._base_url!r})"
+
+    def default_model(self) -> str | None:
+        """The declared default model, or None."""
+        return self._declared.default_model
+
+    def streaming_supported(self) -> bool:
+        """The one gate for streaming; where it is false a stream is one ``unsupported`` event."""
+        return self._declared.streaming
+
+    def dialect_for(self, model: str) -> str:
+        """The codec a call for ``model`` uses."""
+        if self._api in (None, "auto"):
+            return self._declared.dialect
+        return self._declared.dialects[self._api or ""]
+
+    def prepare(self, request: ChatRequest) -> ChatRequest:
+        """A provider's quirk on the normalized request; most have none."""
+        return request
+
+    def adjust(self, wire: WireRequest, request: ChatRequest) -> WireRequest:
+        """A provider's quirk on the encoded call; most have none."""
+        return wire
+
+    # -- settings -----------------------------------------------------------------------------
+
+    def resolve_key(self) -> str | None:
+        """The key that calls are sent with; raises ``auth`` naming the variable it misses."""
+        return resolve_key(self._declared, self._api_key, required=self._client is None)
+
+    def _endpoint(self) -> Endpoint:
+        return make_endpoint(
+            self._declared, self._base_url, self.resolve_key(), self._headers, self._proxy,
+            self._verify,
+        )
+
+    @property
+    def transport(self) -> Transport:
+        """The transport, made at first use."""
+        if self._transport is None:
+            self._transport = self._make_transport()
+        return self._transport
+
+    def _make_transport(self) -> Transport:
+        choice = self._transport_choice
+        if choice in ("http", "sdk"):
+            path = self._declared.transports.get(choice)
+            if path is None and choice == "sdk":
+                raise ProviderError(
+                    ErrorCode.UNSUPPORTED, f"{self.provider_name} has no SDK transport",
+                    provider=self.provider_name,
+                )
+            if path is not None:
+                kind = load(path)
+                made: Transport = kind(self._endpoint(), client=self._client)
+                return made
+            choice = None
+        elif hasattr(choice, "astream") and hasattr(choice, "send"):
+            if self._declared.key_required:
+                self.resolve_key()
+            return cast(Transport, choice)
+        http = resolve("transport", "http").HttpTransport
+        return cast(Transport, http(self._endpoint(), httpx_transport=choice))
+
+    def _codec(self, dialect: str) -> tuple[Codec, Any]:
+        found = self._codecs.get(dialect)
+        if found is None:
+            module = resolve("codec", dialect)
+            options = module.Options(**self._declared.options.get(dialect, {}))
+            found = self._codecs[dialect] = (cast(Codec, module), options)
+        return found
+
+    def _call(self, request: ChatRequest, *, stream: bool, options: CallOptions) -> PreparedCall:
+        model = request.model or self.default_model()
+        if not model:
+            raise ProviderError(
+                ErrorCode.BAD_REQUEST, f"{self.provider_name} has no default model: name one",
+                provider=self.provider_name,
+            )
+        try:
+            request = self.prepare(replace(request, model=model))
+            codec, codec_options = self._codec(self.dialect_for(model))
+            wire = codec.encode(request, stream=stream, options=codec_options)
+            wire = self.adjust(wire, request)
+        except ProviderError as error:
+            raise error.locate(self.provider_name, model) from error.cause
+        retries = self._max_retries if options.max_retries is None else options.max_retries
+        return PreparedCall(
+            self.provider_name,
+            request,
+            model,
+            codec,
+            wire,
+            options.timeouts or self._timeouts,
+            options.token or CancellationToken(),
+            RetryConfig(max_attempts=1 + retries),
+        )
+
+    # -- whole answers ------------------------------------------------------------------------
+
+    def chat(self, request: ChatRequest, *, options: CallOptions = _NO_OPTIONS) -> ChatResponse:
+        """Answer ``request`` whole; raises :class:`ProviderError`, one HTTP call per attempt."""
+        call = self._call(request, stream=False, options=options)
+        transport, flow = self.transport, call.flow()
+        step = next(flow)
+        while True:
+            if not isinstance(step, Attempt):
+                sleep(step.seconds, call.token)
+                step = flow.send(None)
+                continue
+            try:
+                scope = CallScope(call.timeouts, call.token, whole=True)
+                return self._decode(call, transport.send(call.wire, scope))
+            except Exception as exc:  # noqa: BLE001  # classified; the flow decides
+                error = self._classify(call, exc)
+                try:
+                    step = flow.send(error)
+                except StopIteration:
+                    raise error from error.cause
+
+    async def achat(
+        self, request: ChatRequest, *, options: CallOptions = _NO_OPTIONS
+    ) -> ChatResponse:
+        """The async twin of :meth:`chat`."""
+        call = self._call(request, stream=False, options=options)
+        transport, flow = self.transport, call.flow()
+        step = next(flow)
+        while True:
+            if not isinstance(step, Attempt):
+                await asleep(step.seconds, call.token)
+                step = flow.send(None)
+                continue
+            try:
+                scope = CallScope(call.timeouts, call.token, whole=True)
+                return self._decode(call, await transport.asend(call.wire, scope))
+            except Exception as exc:  # noqa: BLE001  # classified; the flow decides
+                error = self._classify(call, exc)
+                try:
+                    step = flow.send(error)
+                except StopIteration:
+                    raise error from error.cause
+
+    def _decode(self, call: PreparedCall, answer: WireResponse) -> ChatResponse:
+        response = call.codec.decode(answer.body)
+        meta = response.meta
+        extra = meta.extra
+        if call.wire.degraded:
+            extra["degraded"] = list(call.wire.degraded)
+        response = replace(
+            response,
+            structured=parse_structured(response.text, call.request.response_format)
+            if response.structured is None
+            else response.structured,
+            meta=replace(
+                meta,
+                provider=self.provider_name,
+                request_id=request_id_of(answer.headers) or meta.request_id,
+                status=answer.status,
+                headers=kept_headers(answer.headers),
+                extra=extra,
+            ),
+        )
+        observe_success(self.provider_name, call.model, call.request, response)
+        return response
+
+    def _classify(self, call: PreparedCall, exc: Exception) -> ProviderError:
+        known = isinstance(exc, ProviderError | WireFailure | OSError)
+        error = self._as_error(call.codec, exc).locate(self.provider_name, call.model)
+        if not known:
+            if is_replay_miss(exc):
+                raise exc
+            get_logger().error("chat.unclassified", exc_info=exc)
+        observe_error(self.provider_name, call.model, error, mode="whole")
+        return error
+
+    @staticmethod
+    def _as_error(codec: Codec, exc: BaseException) -> ProviderError:
+        if isinstance(exc, WireFailure):
+            return codec.classify(exc)
+        return classify_exception(exc)
+
+    # -- streams ------------------------------------------------------------------------------
+
+    def stream_chat(
+        self, request: ChatRequest, *, options: CallOptions = _NO_OPTIONS
+    ) -> StreamController:
+        """A controller over the events; failures, also before the start, are its terminal event."""
+        holder: list[BaseStreamingAdapter] = []
+        prepared = self._prepare_stream(request, options)
+
+        def start() -> Any:
+            call = prepared()
+            stream = self.transport.stream(call.wire, holder[0].scope)
+            ids = {"request_id": request_id_of(stream.headers)}
+            return events_of(call, stream), ids
+
+        adapter = BaseStreamingAdapter(starter=start, **self._adapter(request, options))
+        holder.append(adapter)
+        return StreamController(adapter)
+
+    def astream_chat(
+        self, request: ChatRequest, *, options: CallOptions = _NO_OPTIONS
+    ) -> AsyncStreamController:
+        """The async twin of :meth:`stream_chat`, returned without awaiting."""
+        holder: list[AsyncBaseStreamingAdapter] = []
+        prepared = self._prepare_stream(request, options)
+
+        async def start() -> Any:
+            call = prepared()
+            stream = await self.transport.astream(call.wire, holder[0].scope)
+            ids = {"request_id": request_id_of(stream.headers)}
+            return aevents_of(call, stream), ids
+
+        adapter = AsyncBaseStreamingAdapter(starter=start, **self._adapter(request, options))
+        holder.append(adapter)
+        return AsyncStreamController(adapter)
+
+    def _prepare_stream(
+        self, request: ChatRequest, options: CallOptions
+    ) -> Callable[[], PreparedCall]:
+        made: list[PreparedCall] = []
+
+        def prepared() -> PreparedCall:
+            if not self.streaming_supported():
+                raise ProviderError(
+                    ErrorCode.UNSUPPORTED, f"{self.provider_name} does not stream",
+                    feature="streaming",
+                )
+            if not made:
+                made.append(self._call(request, stream=True, options=options))
+            return made[0]
+
+        return prepared
+
+    def _adapter(self, request: ChatRequest, options: CallOptions) -> dict[str, Any]:
+        model = request.model or self.default_model() or ""
+        retries = self._max_retries if options.max_retries is None else options.max_retries
+        retry = RetryConfig(max_attempts=1 + retries)
+        name = self.provider_name
+        return {
+            "ctx": LogContext(provider=name, model=model),
+            "provider_name": name,
+            "model": model,
+            "retry_config_factory": lambda phase: retry,
+            "cancellation_token": options.token,
+            "timeouts": options.timeouts or self._timeouts,
+            "response_format": request.response_format,
+            "owned": getattr(self.transport_kind, "owned", True),
+            "on_first": lambda life: observe_first(name, model),
+            "on_end": lambda life: observe_end(name, model, request, life),
+        }
+
+    @property
+    def transport_kind(self) -> Any:
+        """The transport where it was made or given already, else None (the default one)."""
+        if self._transport is not None:
+            return self._transport
+        choice = self._transport_choice
+        if choice in ("http", "sdk"):
+            path = self._declared.transports.get(choice)
+            return load(path) if path is not None else None
+        return choice
+
+    # -- models -------------------------------------------------------------------------------
+
+    def list_models(self, refresh: bool = False) -> ModelRegistrySnapshot:
+        """The stored listing with observed capabilities over it.
+
+        ``refresh`` fetches it from the provider first and raises ProviderError where that fails;
+        the stored snapshot then stays as it was.
+        """
+        from .repositories.model_registry.repository import ModelRegistryRepository
+
+        return ModelRegistryRepository().list_models(self.provider_name, refresh=refresh)
+
+    async def alist_models(self, refresh: bool = False) -> ModelRegistrySnapshot:
+        """The async twin of :meth:`list_models`; the work runs in a thread."""
+        import asyncio
+
+        return await asyncio.to_thread(self.list_models, refresh)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Release connections; may be called twice, and the provider used again."""
+        if self._transport is not None:
+            self._transport.close()
+
+    async def aclose(self) -> None:
+        """The async twin of :meth:`close`."""
+        if self._transport is not None:
+            await self._transport.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class StructuredOutput:
+    """Mixin for providers that can answer in JSON."""
+
+    _declared: ProviderDeclaration
+
+    def supports_json_output(self) -> bool:
+        """Whether ``response_format`` json_object works."""
+        return self._declared.json_output
+
+
+class BaseOpenAIStyleProvider(StructuredOutput, BaseProvider):
+    """A provider of the OpenAI chat dialect: all of it is in the declaration."""
+
+
+class GatewayProvider(BaseOpenAIStyleProvider):
+    """A provider declared in YAML: any dialect at any address, with no code of its own."""
+
+    def __init__(self, *, declaration: ProviderDeclaration, **arguments: Any) -> None:
+        super().__init__(declaration=declaration, **arguments)
+
+
+def is_replay_miss(exc: BaseException) -> bool:
+    """Whether the exception is a cassette's own (it does not hold the request)."""
+    return any(
+        k.__name__ in ("CassetteMiss", "CannotOverwriteExistingRequestException")
+        for k in type(exc).__mro__
+    )

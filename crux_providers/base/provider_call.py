@@ -1,0 +1,108 @@
+"""One prepared call of a provider, and its wire stream read as events, sync and async."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .cancellation import CancellationToken
+from .errors import ProviderError, WireFailure, request_id_of
+from .events import ChatStreamEvent
+from .flow import AttemptFlow, attempts
+from .interfaces import AsyncWireStream, Codec, Decoder, WireStream
+from .models import ChatRequest
+from .provider_settings import kept_headers
+from .retry import RetryConfig
+from .timeouts import TimeoutConfig
+from .wire import WireRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCall:
+    """A request made ready: whose it is, the codec, the HTTP call, the limits."""
+
+    provider: str
+    request: ChatRequest
+    model: str
+    codec: Codec
+    wire: WireRequest
+    timeouts: TimeoutConfig
+    token: CancellationToken
+    retry: RetryConfig
+
+    def flow(self) -> AttemptFlow:
+        """The attempts this call may make."""
+        return attempts(self.retry, random.random)
+
+    def head(self, stream: WireStream | AsyncWireStream) -> Sequence[ChatStreamEvent]:
+        """What is known before the first event: what was degraded, ids, rate-limit headers."""
+        meta: dict[str, Any] = {}
+        if self.wire.degraded:
+            meta["degraded"] = list(self.wire.degraded)
+        if headers := kept_headers(stream.headers):
+            meta["headers"] = headers
+        if request_id := request_id_of(stream.headers):
+            meta["request_id"] = request_id
+        return (ChatStreamEvent(meta=meta),) if meta else ()
+
+    def located(
+        self, error: ProviderError, stream: WireStream | AsyncWireStream
+    ) -> ProviderError:
+        """The error with the ids of this stream where it has none."""
+        if error.request_id is None:
+            error.request_id = request_id_of(stream.headers)
+        return error.locate(self.provider, self.model)
+
+
+def events_of(call: PreparedCall, stream: WireStream) -> Iterator[ChatStreamEvent]:
+    """The events of an open stream; raises ProviderError, and always closes the stream."""
+    decoder = call.codec.Decoder()
+    try:
+        yield from call.head(stream)
+        try:
+            for wire_event in stream:
+                yield from decoder.feed(wire_event)
+                if decoder.ended:
+                    break
+        except WireFailure as failure:
+            if not decoder.complete:  # a cut after the proper end loses nothing
+                raise call.codec.classify(failure) from failure
+        yield from _tail(decoder)
+    except ProviderError as error:
+        raise call.located(error, stream) from error.cause
+    finally:
+        stream.close()
+
+
+async def aevents_of(
+    call: PreparedCall, stream: AsyncWireStream
+) -> AsyncIterator[ChatStreamEvent]:
+    """The async twin of :func:`events_of`."""
+    decoder = call.codec.Decoder()
+    try:
+        for event in call.head(stream):
+            yield event
+        try:
+            async for wire_event in stream:
+                for event in decoder.feed(wire_event):
+                    yield event
+                if decoder.ended:
+                    break
+        except WireFailure as failure:
+            if not decoder.complete:
+                raise call.codec.classify(failure) from failure
+        for event in _tail(decoder):
+            yield event
+    except ProviderError as error:
+        raise call.located(error, stream) from error.cause
+    finally:
+        await stream.aclose()
+
+
+def _tail(decoder: Decoder) -> Sequence[ChatStreamEvent]:
+    last = decoder.finish()
+    if decoder.skipped:
+        return (*last, ChatStreamEvent(meta={"skipped": decoder.skipped}))
+    return last

@@ -1,0 +1,12 @@
+"""DeepSeek: what differs from its dialect, and nothing else."""
+
+from __future__ import annotations
+
+from ..base.provider import BaseOpenAIStyleProvider
+from .declaration import DECLARATION
+
+
+class DeepSeekProvider(BaseOpenAIStyleProvider):
+    """The DeepSeek provider; see :class:`crux_providers.base.provider.BaseProvider`."""
+
+    declaration = DECLARATION

@@ -1,0 +1,12 @@
+"""Gemini: what differs from its dialect, and nothing else."""
+
+from __future__ import annotations
+
+from ..base.provider import BaseProvider, StructuredOutput
+from .declaration import DECLARATION
+
+
+class GeminiProvider(StructuredOutput, BaseProvider):
+    """The Gemini provider; see :class:`crux_providers.base.provider.BaseProvider`."""
+
+    declaration = DECLARATION

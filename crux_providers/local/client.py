@@ -1,0 +1,12 @@
+"""Local: what differs from its dialect, and nothing else."""
+
+from __future__ import annotations
+
+from ..base.provider import BaseOpenAIStyleProvider
+from .declaration import DECLARATION
+
+
+class LocalProvider(BaseOpenAIStyleProvider):
+    """The Local provider; see :class:`crux_providers.base.provider.BaseProvider`."""
+
+    declaration = DECLARATION

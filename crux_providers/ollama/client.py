@@ -1,0 +1,12 @@
+"""Ollama: what differs from its dialect, and nothing else."""
+
+from __future__ import annotations
+
+from ..base.provider import BaseProvider, StructuredOutput
+from .declaration import DECLARATION
+
+
+class OllamaProvider(StructuredOutput, BaseProvider):
+    """The Ollama provider; see :class:`crux_providers.base.provider.BaseProvider`."""
+
+    declaration = DECLARATION

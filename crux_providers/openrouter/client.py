@@ -1,0 +1,12 @@
+"""OpenRouter: what differs from its dialect, and nothing else."""
+
+from __future__ import annotations
+
+from ..base.provider import BaseOpenAIStyleProvider
+from .declaration import DECLARATION
+
+
+class OpenRouterProvider(BaseOpenAIStyleProvider):
+    """The OpenRouter provider; see :class:`crux_providers.base.provider.BaseProvider`."""
+
+    declaration = DECLARATION

@@ -1,0 +1,12 @@
+"""XAI: what differs from its dialect, and nothing else."""
+
+from __future__ import annotations
+
+from ..base.provider import BaseOpenAIStyleProvider
+from .declaration import DECLARATION
+
+
+class XAIProvider(BaseOpenAIStyleProvider):
+    """The XAI provider; see :class:`crux_providers.base.provider.BaseProvider`."""
+
+    declaration = DECLARATION

@@ -1,0 +1,71 @@
+"""What every test stands on: an environment of its own, and the way to the provider recordings."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_FOREIGN_SUFFIXES = ("_API_KEY", "_BASE_URL", "_PROXY")
+_FOREIGN_PREFIXES = ("CRUX_", "PROVIDERS_", "LANGCHAIN_", "LANGSMITH_", "OTEL_", "XDG_")
+_FOREIGN_NAMES = ("OLLAMA_HOST", "DOTENV_FILE")
+_KEPT = ("CRUX_RECORDINGS",)
+
+_homes = itertools.count()
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether this variable of the developer's own could change what a test sees."""
+    if name in _KEPT:
+        return False
+    return (
+        name in _FOREIGN_NAMES
+        or name.upper().endswith(_FOREIGN_SUFFIXES)
+        or name.startswith(_FOREIGN_PREFIXES)
+    )
+
+
+@pytest.fixture(scope="session")
+def _homes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(autouse=True)
+def isolated_environment(_homes_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty HOME, no key, base URL or proxy, and no database: the directory that is HOME.
+
+    `CRUX_DB` is `off`; a test that wants a database asks for `crux_db`.
+    """
+    # A counter, not tmp_path: that scans its parent for the next number, for every test.
+    home = _homes_dir / str(next(_homes))
+    home.mkdir()
+    for name in filter(_is_foreign, list(os.environ)):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setenv("CRUX_DB", "off")
+    return home
+
+
+@pytest.fixture
+def crux_db(isolated_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The path of this test's own database, which `CRUX_DB` names and nothing has made yet."""
+    path = isolated_environment / "crux.db"
+    monkeypatch.setenv("CRUX_DB", str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """The folder of recorded provider sessions; the test skips where it is not there.
+
+    `CRUX_RECORDINGS` names it; without that it is `../shared/recordings` beside the checkout.
+    """
+    path = Path(os.environ.get("CRUX_RECORDINGS") or ROOT.parent / "shared" / "recordings")
+    if not path.is_dir():
+        pytest.skip(f"no provider recordings at {path}; CRUX_RECORDINGS names another folder")
+    return path
