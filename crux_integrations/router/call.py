@@ -29,12 +29,13 @@ from .flow import RouteVerdict, Try, Unsatisfying, judge, trigger_of
 from .schema_check import mismatch
 
 if TYPE_CHECKING:
-    from .plan import Plan, Step
+    from .plan import Plan
+    from .runtime import RuntimeStep
 
 REJECTED_SHOWN = 10
 _REQUEST_FIELDS = frozenset(f.name for f in fields(ChatRequest)) - {"model", "messages", "extra"}
 
-CostOf = Callable[["Step", Usage], float | None]
+CostOf = Callable[["RuntimeStep", Usage], float | None]
 
 
 @dataclass(slots=True)
@@ -63,12 +64,14 @@ class AttemptRecord:
     response_id: str | None = None
     model_name: str | None = None
     started_at: float = 0.0
+    retry_after: float | None = None
 
     def as_mapping(self) -> dict[str, Any]:
         """The shape of DESIGN section 4, with ``chosen`` (why this candidate) and ids beside it."""
-        return {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name != "started_at"
-        }
+        return {name: getattr(self, name) for name in _SHOWN}
+
+
+_SHOWN = tuple(f.name for f in fields(AttemptRecord) if f.name not in ("started_at", "retry_after"))
 
 
 @dataclass(slots=True)
@@ -83,10 +86,12 @@ class RouteCall:
     token: CancellationToken
     timeout: float | None = None
     route_total: float | None = None
-    wall: Callable[[], float] = time.time
+    seed: int = 0
     attempts: list[AttemptRecord] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+    wall_started: float = field(default_factory=time.time)
+    answer_text: str | None = None
     last_unsatisfying: Unsatisfying | None = None
 
     # -- what to send ---------------------------------------------------------------------------
@@ -108,12 +113,12 @@ class RouteCall:
         left = self.remaining()
         return left is None or left > seconds
 
-    def request_for(self, step: Step) -> ChatRequest:
+    def request_for(self, target: RuntimeStep) -> ChatRequest:
         """The request as this candidate gets it: its params stand where the caller said nothing."""
         request = self.request
-        own: dict[str, Any] = {"model": step.model}
+        own: dict[str, Any] = {"model": target.model}
         extra: dict[str, Any] = {}
-        for name, value in step.params.items():
+        for name, value in target.step.params.items():
             if name not in _REQUEST_FIELDS:
                 extra[name] = value
             elif getattr(request, name) in (None, (), ""):
@@ -122,9 +127,9 @@ class RouteCall:
             own["extra"] = {**extra, **request.extra}
         return replace(request, **own)
 
-    def options_for(self, step: Step) -> ProviderOptions:
-        """Limits of one attempt: the step's own, within what is left of the call."""
-        limits: TimeoutConfig = step.timeouts
+    def options_for(self, target: RuntimeStep, provider: TimeoutConfig) -> ProviderOptions:
+        """Limits of one attempt: the route's over the provider's, within what is left of the call."""
+        limits = target.timeouts(provider)
         left = self.remaining()
         if left is not None:
             left = max(left, 0.001)
@@ -134,9 +139,9 @@ class RouteCall:
 
     # -- what came ------------------------------------------------------------------------------
 
-    def open(self, step: Step, attempt: Try) -> AttemptRecord:
+    def open(self, target: RuntimeStep, attempt: Try) -> AttemptRecord:
         """Begin the record of an attempt."""
-        chosen = "; ".join(step.reasons)
+        chosen = "; ".join(target.step.reasons)
         if attempt.number > 1:
             chosen = f"retry {attempt.number - 1} after {trigger_of(attempt.after)}" if (
                 attempt.after is not None
@@ -147,11 +152,11 @@ class RouteCall:
                 f"; {chosen}" if chosen else ""
             )
         record = AttemptRecord(
-            step.provider,
-            step.model,
+            target.provider,
+            target.model,
             chosen=chosen,
             started_ms=(time.monotonic() - self.started) * 1000,
-            started_at=self.wall(),
+            started_at=time.time(),
         )
         self.attempts.append(record)
         return record
@@ -166,7 +171,7 @@ class RouteCall:
     def close(
         self,
         record: AttemptRecord,
-        step: Step,
+        target: RuntimeStep,
         outcome: ProviderError | None,
         *,
         response: ChatResponse | None = None,
@@ -192,7 +197,7 @@ class RouteCall:
         if usage is not None:
             details = {"details": dict(usage.details)} if usage.details else {}
             record.usage = {**usage.tokens, **details}
-            record.cost_usd = self.cost_of(step, usage)
+            record.cost_usd = self.cost_of(target, usage)
         match outcome:
             case None:
                 record.outcome = noted.trigger if noted is not None else "success"
@@ -207,6 +212,7 @@ class RouteCall:
                 )
                 record.error_code = str(outcome.code)
                 record.status = outcome.status or record.status
+                record.retry_after = outcome.retry_after
                 record.reason = short_message(outcome.message)
                 record.request_id = outcome.request_id or record.request_id
 
@@ -231,6 +237,7 @@ class RouteCall:
     def finish(self, response: ChatResponse) -> ChatResponse:
         """The answer with the ``crux`` mapping on it."""
         self.degraded.extend(response.meta.extra.get("degraded", ()))
+        self.answer_text = response.text
         extra = {**response.meta.extra, "crux": self.crux()}
         return replace(response, meta=replace(response.meta, extra=extra))
 

@@ -17,6 +17,7 @@ from crux_providers.base.models import ChatRequest, ChatResponse
 from crux_providers.base.provider import BaseProvider
 
 from .call import AttemptRecord, RouteCall
+from .config import RoutesConfig
 from .flow import RouteFlow, RouteVerdict, Try, route_flow
 from .holding import Holder
 from .plan import Plan
@@ -59,7 +60,8 @@ class Router:
         seed: int | None = None,
     ) -> None:
         self._runtime = Runtime(source)
-        self._pool = ProviderPool(self._runtime, providers)
+        self._pool = ProviderPool(providers)
+        self._runtime.has_provider = self._pool.ready
         self._random = random.Random(seed)
 
     @classmethod
@@ -70,7 +72,7 @@ class Router:
     # -- what it is -------------------------------------------------------------------------------
 
     @property
-    def config(self) -> Any:
+    def config(self) -> RoutesConfig:
         """The RoutesConfig in force; a changed file that is valid takes over for new requests."""
         return self._runtime.config
 
@@ -108,10 +110,10 @@ class Router:
                 else:
                     target, record = run.open(step)
                     try:
-                        provider = self._pool.get(target.provider)
+                        provider = self._pool.get(target.provider, run.config)
                         response = provider.chat(
-                            run.call.request_for(target.step),
-                            options=run.call.options_for(target.step),
+                            run.call.request_for(target),
+                            options=run.call.options_for(target, provider.timeouts),
                         )
                         outcome = run.take(record, target, response)
                     except ProviderError as error:
@@ -140,10 +142,10 @@ class Router:
                 else:
                     target, record = run.open(step)
                     try:
-                        provider = self._pool.get(target.provider)
+                        provider = self._pool.get(target.provider, run.config)
                         response = await provider.achat(
-                            run.call.request_for(target.step),
-                            options=run.call.options_for(target.step),
+                            run.call.request_for(target),
+                            options=run.call.options_for(target, provider.timeouts),
                         )
                         outcome = run.take(record, target, response)
                     except ProviderError as error:
@@ -180,10 +182,10 @@ class Router:
                     target, record = run.open(step)
                     sink = run.sink(target, record)
                     try:
-                        provider = self._pool.get(target.provider)
+                        provider = self._pool.get(target.provider, run.config)
                         controller = provider.stream_chat(
-                            run.call.request_for(target.step),
-                            options=run.call.options_for(target.step),
+                            run.call.request_for(target),
+                            options=run.call.options_for(target, provider.timeouts),
                         )
                     except ProviderError as error:
                         outcome = run.fail(record, target, error)
@@ -223,10 +225,10 @@ class Router:
                     target, record = run.open(step)
                     sink = run.sink(target, record)
                     try:
-                        provider = self._pool.get(target.provider)
+                        provider = self._pool.get(target.provider, run.config)
                         controller = provider.astream_chat(
-                            run.call.request_for(target.step),
-                            options=run.call.options_for(target.step),
+                            run.call.request_for(target),
+                            options=run.call.options_for(target, provider.timeouts),
                         )
                     except ProviderError as error:
                         outcome = run.fail(record, target, error)
@@ -260,20 +262,23 @@ class Router:
     ) -> _Run:
         options = options or _NO_OPTIONS
         runtime = self._runtime
-        plan, steps = runtime.steps(
-            request, route, stream=stream, seed=self._random.getrandbits(32), options=options
+        seed = self._random.getrandbits(32)
+        plan, steps, in_force = runtime.steps(
+            request, route, stream=stream, seed=seed, options=options
         )
         call = RouteCall(
             request=request,
-            route=route if options.model is None else options.model,
+            route=route,
             plan=plan,
             stream=stream,
             cost_of=runtime.cost_of,
             token=options.token or CancellationToken(),
             timeout=options.timeout,
-            route_total=runtime.route_total(route),
+            route_total=runtime.route_total(in_force, route),
+            seed=seed,
         )
-        return _Run(call, steps, route_flow(steps, self._random.random), runtime)
+        flow = route_flow(steps, self._random.random)
+        return _Run(call, steps, flow, runtime, in_force.config)
 
     def close(self) -> None:
         """Release every provider's connections; the router may be used again."""
@@ -304,6 +309,7 @@ class _Run:
     steps: list[RuntimeStep]
     flow: RouteFlow
     runtime: Runtime
+    config: RoutesConfig
     answered: ChatResponse | None = None
     sinks: list[_Sink] = field(default_factory=list)
 
@@ -312,7 +318,7 @@ class _Run:
         if late is not None:
             raise self.call.all_failed(late)
         target = self.steps[attempt.index]
-        return target, self.call.open(target.step, attempt)
+        return target, self.call.open(target, attempt)
 
     def check_wait(self, wait: Wait) -> None:
         if not self.call.can_wait(wait.seconds):
@@ -325,9 +331,9 @@ class _Run:
         accepted = found is None or target.actions.get(found.trigger, "stop") == "stop"
         noted = found if accepted else None
         self.call.close(
-            record, target.step, None if accepted else found, response=response, noted=noted
+            record, target, None if accepted else found, response=response, noted=noted
         )
-        self.runtime.record(record, target, None if accepted else found)
+        self.runtime.record(target, None if accepted else found)
         if accepted:
             self.answered = response
             return None
@@ -336,14 +342,14 @@ class _Run:
     def fail(
         self, record: AttemptRecord, target: RuntimeStep, error: ProviderError
     ) -> ProviderError:
-        self.call.close(record, target.step, error)
-        self.runtime.record(record, target, error)
+        self.call.close(record, target, error)
+        self.runtime.record(target, error)
         if isinstance(error, CancelledError):
             raise error
         return error
 
     def leave(self, record: AttemptRecord, target: RuntimeStep) -> None:
-        self.call.close(record, target.step, CancelledError("the caller left"))
+        self.call.close(record, target, CancelledError("the caller left"))
 
     def sink(self, target: RuntimeStep, record: AttemptRecord) -> _Sink:
         return _Sink(self, target, record)
@@ -367,7 +373,7 @@ class _Run:
         raise self.call.failure(verdict)
 
     def save(self) -> None:
-        self.runtime.save(self.call)
+        self.runtime.save(self.call, self.config)
 
 
 class _Sink:
@@ -418,13 +424,13 @@ class _Sink:
             too_late = self._committed or found is None
             accepted = too_late or target.actions.get(found.trigger, "stop") == "stop"  # type: ignore[union-attr]  # None is too_late
             run.call.close(
-                record, target.step, None if accepted else found, life=life,
+                record, target, None if accepted else found, life=life,
                 noted=found if accepted else None,
             )
-            run.runtime.record(record, target, None if accepted else found)
+            run.runtime.record(target, None if accepted else found)
             return None if accepted else found
-        run.call.close(record, target.step, error, life=life, interrupted=self._committed)
-        run.runtime.record(record, target, error)
+        run.call.close(record, target, error, life=life, interrupted=self._committed)
+        run.runtime.record(target, error)
         if isinstance(error, CancelledError):
             raise error
         if self._committed:
@@ -434,7 +440,7 @@ class _Sink:
     def left(self, life: Any) -> None:
         """The consumer went away: noted, and counted against nobody."""
         self._run.call.close(
-            self._record, self._target.step, CancelledError("the caller left"), life=life
+            self._record, self._target, CancelledError("the caller left"), life=life
         )
 
     def closing(self) -> list[ChatStreamEvent]:

@@ -103,7 +103,7 @@ class ModelFacts:
         return None
 
     def flags(self, now: float, expire: float = defaults.OBSERVED_EXPIRE_S) -> dict[str, bool]:
-        """feature → true where any mode is true, false where an unexpired refusal is all there is."""
+        """feature → true where any mode is, false where all there is is an unexpired refusal."""
         flags: dict[str, bool] = {}
         for (feature, _), fact in self.facts.items():
             if fact.value:
@@ -204,9 +204,7 @@ def requested_features(request: ChatRequest, mode: str) -> frozenset[str]:
     for message in request.messages:
         if not isinstance(message.content, str):
             asked.update(
-                _PART_FEATURES[part.type]
-                for part in message.content
-                if part.type in _PART_FEATURES
+                _PART_FEATURES[part.type] for part in message.content if part.type in _PART_FEATURES
             )
     return frozenset(asked)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from .models import (
@@ -33,7 +33,7 @@ class ToolCallDelta:
     extra: Mapping[str, JSON] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ChatStreamEvent:
     """One event of a stream; exactly one with ``finish=True`` ends it.
 
@@ -57,6 +57,11 @@ class ChatStreamEvent:
     part: ContentPart | None = None
     block: int | None = None
     meta: Mapping[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        named = ((f.name, getattr(self, f.name)) for f in fields(self))
+        said = (f"{name}={v!r}" for name, v in named if v is not None and v is not False)
+        return f"ChatStreamEvent({', '.join(said)})"
 
     @property
     def commits(self) -> bool:

@@ -103,6 +103,11 @@ class BaseProvider:
         return self._declared.name
 
     @property
+    def timeouts(self) -> TimeoutConfig:
+        """The limits of a call that names none itself."""
+        return self._timeouts
+
+    @property
     def base_url(self) -> str:
         """Where calls go, without the dialect's version path."""
         return self._base_url

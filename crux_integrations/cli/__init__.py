@@ -1,0 +1,1 @@
+"""The command line: ``crux``, also installed as ``providers-cli``."""

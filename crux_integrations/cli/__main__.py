@@ -1,0 +1,5 @@
+"""``python -m crux_integrations.cli``."""
+
+from .main import main
+
+main()

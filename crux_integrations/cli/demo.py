@@ -1,0 +1,126 @@
+"""``crux demo``: the main job end to end, on recorded sessions, with no key and no network.
+
+A small server plays recordings over real sockets. A LangChain agent with a tool runs through the
+shipped ``routes.yaml``: its first candidate answers 429, the next one streams the answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+QUESTION = "What should I wear in Lisbon today?"
+
+
+def cassette_folder() -> Path | None:
+    """The recordings of the demo: in a checkout beside the packages, else in the wheel."""
+    here = Path(__file__).resolve()
+    for folder in (here.parents[2] / "cassettes" / "demo", here.parent / "demo_cassettes"):
+        if folder.is_dir():
+            return folder
+    return None
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """``os.environ`` with ``values`` over it, put back at the end."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def attempts_table(attempts: list[Mapping[str, Any]]) -> Table:
+    """A table of attempts: who, what came of it and why, time, tokens, dollars."""
+    table = Table(title="attempts", title_justify="left")
+    for name in ("#", "candidate", "outcome", "reason"):
+        table.add_column(name)
+    for name in ("started", "first token", "duration", "tokens in/out", "cost"):
+        table.add_column(name, justify="right")
+
+    def ms(value: float | None) -> str:
+        return "–" if value is None else f"{value:.0f} ms"
+
+    for number, attempt in enumerate(attempts, 1):
+        usage = attempt.get("usage") or {}
+        cost = attempt.get("cost_usd")
+        outcome = attempt["outcome"]
+        code = attempt.get("error_code")
+        status = attempt.get("status")
+        if code:
+            outcome = f"[red]{code}[/red]" + (f" {status}" if status else "")
+        else:
+            outcome = f"[green]{outcome}[/green]"
+        table.add_row(
+            str(number),
+            f"{attempt['provider']}:{attempt['model']}",
+            outcome,
+            str(attempt.get("reason") or ""),
+            ms(attempt.get("started_ms")),
+            ms(attempt.get("ttft_ms")),
+            ms(attempt.get("duration_ms")),
+            f"{usage.get('prompt', '–')} / {usage.get('completion', '–')}",
+            "unknown" if cost is None else f"${cost:.6f}",
+        )
+    return table
+
+
+def run(console: Console) -> int:
+    """Play the demo; 0 when it ended as it should."""
+    from crux_integrations.langchain.demo_agent import run_agent
+    from crux_integrations.testing import Mount, ReplayServer
+
+    folder = cassette_folder()
+    if folder is None:
+        console.print("the demo's recordings (cassettes/demo) are not here: run it in a checkout")
+        return 1
+    mounts = {
+        "/openai": Mount("status:429:2s"),
+        "/anthropic": Mount(folder, match="turn"),
+    }
+    # Everything else the shipped routes could reach is switched off: the demo uses no network.
+    with (
+        tempfile.TemporaryDirectory(prefix="crux-demo-") as scratch,
+        ReplayServer(mounts, speed=1.0) as server,
+        environment(
+            {
+                "OPENAI_API_KEY": "demo-key-of-no-worth",
+                "OPENAI_BASE_URL": f"{server.url}/openai/v1",
+                "ANTHROPIC_API_KEY": "demo-key-of-no-worth",
+                "ANTHROPIC_BASE_URL": f"{server.url}/anthropic",
+                "CRUX_DB": str(Path(scratch) / "demo.db"),
+            }
+        ),
+    ):
+        console.print(f"[bold]{QUESTION}[/bold]\n")
+        began = time.monotonic()
+        messages = run_agent(QUESTION, lambda text: console.print(text, end="", highlight=False))
+        console.print(f"\n\n({time.monotonic() - began:.1f} s, {server.count} requests over sockets)\n")
+        attempts = [
+            attempt
+            for message in messages
+            for attempt in message.response_metadata.get("crux", {}).get("attempts", ())
+        ]
+        console.print(attempts_table(attempts))
+        costs = [a["cost_usd"] for a in attempts if a["cost_usd"] is not None]
+        console.print(f"total: ${sum(costs):.6f} over {len(attempts)} attempts")
+        refused = any(a["error_code"] == "rate_limit" for a in attempts)
+        answered = bool(attempts) and attempts[-1]["outcome"] == "success"
+        if not (refused and answered):
+            console.print("[red]the demo did not run as recorded[/red]")
+            return 1
+    return 0

@@ -1,0 +1,100 @@
+"""The providers a router calls, made once each, as the routes file and the environment say."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from crux_providers.base.errors import ErrorCode, ProviderError
+from crux_providers.base.factory import ProviderFactory
+from crux_providers.base.provider import BaseProvider, GatewayProvider
+from crux_providers.config.declaration import ProviderDeclaration
+
+from .provider_trust import ProviderSettings, provider_settings
+
+if TYPE_CHECKING:
+    from .config import RoutesConfig
+
+
+class ProviderPool:
+    """Providers by name for the configuration in force; safe to use from many threads.
+
+    ``ready`` are providers the program made itself; they stand over the file's. A provider is made
+    at its first use and again where a reloaded file says other things of it.
+    """
+
+    def __init__(self, ready: Mapping[str, BaseProvider] | None = None) -> None:
+        self._ready = dict(ready or {})
+        self._made: dict[str, tuple[ProviderSettings, BaseProvider]] = {}
+        self._checked: dict[str, RoutesConfig] = {}
+        self._lock = threading.Lock()
+
+    def ready(self, name: str) -> bool:
+        """Whether the program gave this provider itself, so that it needs no key of ours."""
+        return name in self._ready
+
+    def get(self, name: str, config: RoutesConfig) -> BaseProvider:
+        """The provider ``name``; raises ProviderError where it cannot be made."""
+        if (given := self._ready.get(name)) is not None:
+            return given
+        if self._checked.get(name) is config:  # the settings of a file do not change under it
+            return self._made[name][1]
+        with self._lock:
+            settings = provider_settings(config, name, os.environ)
+            known = self._made.get(name)
+            if known is None or known[0] != settings:
+                known = self._made[name] = (settings, make_provider(settings))
+            self._checked[name] = config
+            return known[1]
+
+    def close(self) -> None:
+        """Close every provider made here and those given."""
+        for provider in self._all():
+            provider.close()
+
+    async def aclose(self) -> None:
+        """The async twin of :meth:`close`."""
+        for provider in self._all():
+            await provider.aclose()
+
+    def _all(self) -> list[BaseProvider]:
+        return [*self._ready.values(), *(provider for _, provider in self._made.values())]
+
+
+def make_provider(settings: ProviderSettings) -> BaseProvider:
+    """The provider of these settings: a declared one, or a gateway of the file's own."""
+    arguments = settings.arguments()
+    declared = settings.declaration
+    try:
+        if declared is not None and settings.dialect in ("", declared.dialect):
+            return ProviderFactory.create(settings.name, **arguments)
+        return GatewayProvider(declaration=gateway(settings), **arguments)
+    except ValueError as exc:
+        raise ProviderError(
+            ErrorCode.BAD_REQUEST, f"{settings.name}: {exc}", provider=settings.name, cause=exc
+        ) from exc
+
+
+_AUTH = {"anthropic_messages": "x-api-key", "gemini_generate": "x-goog-api-key"}
+_VERSIONS = {
+    "anthropic_messages": "/v1",
+    "gemini_generate": "/v1beta",
+    "ollama_chat": "/api",
+}
+
+
+def gateway(settings: ProviderSettings) -> ProviderDeclaration:
+    """The declaration of a provider that only a routes file knows."""
+    return ProviderDeclaration(
+        name=settings.name,
+        client="crux_providers.base.provider:GatewayProvider",
+        dialect=settings.dialect,
+        base_url=settings.base_url or "",
+        base_url_env="CRUX_GATEWAY_HAS_NO_VARIABLE",
+        auth=_AUTH.get(settings.dialect, "bearer"),  # type: ignore[arg-type]  # words of Auth
+        version_path=_VERSIONS.get(settings.dialect, ""),
+        dialects={"chat": settings.dialect},
+        key_required=False,
+    )

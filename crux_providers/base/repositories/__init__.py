@@ -1,0 +1,1 @@
+"""Repositories: where keys and model listings come from."""

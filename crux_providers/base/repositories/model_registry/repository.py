@@ -1,0 +1,91 @@
+"""The registry of models: stored snapshots with observed capabilities laid over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+from ...capabilities import load_observed, merge_capabilities
+from ...errors import ErrorCode, ProviderError, classify_exception
+from ...get_models_base import load_snapshot, no_fetcher, refreshing
+from ...models import ModelRegistrySnapshot
+from ...ports import PORTS, resolve
+
+ENTRY_POINTS = ("run", "get_models", "fetch_models", "update_models", "refresh_models", "main")
+"""Names a fetcher's entry point may have, in the order they are looked for."""
+
+
+class ModelRegistryRepository:
+    """Reads listings from the database, and only from there."""
+
+    def list_models(self, provider: str, refresh: bool = False) -> ModelRegistrySnapshot:
+        """The provider's snapshot; an empty one where nothing was ever stored.
+
+        What was observed stands over what the listing says, in both directions. ``refresh`` first
+        runs the provider's fetcher and raises ProviderError where that fails or stores nothing;
+        the stored snapshot then stays as it was.
+        """
+        if refresh:
+            self._refresh(provider)
+        snapshot = load_snapshot(provider)
+        listed = {model.id: model.capabilities for model in snapshot.models}
+        observed = {m: flags for m, flags in load_observed(provider).items() if m in listed}
+        if not observed:
+            return snapshot
+        merged = merge_capabilities(listed, observed)
+        models = [
+            replace(
+                model,
+                capabilities=merged[model.id],
+                capability_sources=model.capability_sources
+                | dict.fromkeys(observed.get(model.id, ()), "observed"),
+            )
+            for model in snapshot.models
+        ]
+        return replace(snapshot, models=models)
+
+    def _refresh(self, provider: str) -> None:
+        entry = _entry_point(_fetcher(provider), provider)
+        before = load_snapshot(provider).fetched_at
+        try:
+            with refreshing():
+                entry()
+        except Exception as exc:  # whatever a fetcher raises is one failed refresh
+            raise classify_exception(exc).locate(provider, None) from exc
+        after = load_snapshot(provider).fetched_at
+        if after is None or after == before:
+            raise ProviderError(
+                ErrorCode.TRANSIENT,
+                "the refresh brought no models; the stored listing is as it was",
+                provider=provider,
+            )
+
+
+def _fetcher(provider: str) -> ModuleType:
+    if not provider.isidentifier():
+        raise no_fetcher(provider)
+    name = PORTS["fetcher"].format(provider)
+    try:
+        module: ModuleType = resolve("fetcher", provider)
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and name.startswith(exc.name):
+            raise no_fetcher(provider) from None
+        raise ProviderError(  # the fetcher is there, something it needs is not
+            ErrorCode.INTERNAL, f"{name}: {exc}", provider=provider, cause=exc
+        ) from exc
+    return module
+
+
+def _entry_point(module: ModuleType, provider: str) -> Callable[[], Any]:
+    for name in ENTRY_POINTS:
+        entry = getattr(module, name, None)
+        if callable(entry):
+            found: Callable[[], Any] = entry
+            return found
+    raise ProviderError(
+        ErrorCode.INTERNAL,
+        f"{module.__name__} has none of {', '.join(ENTRY_POINTS)}",
+        provider=provider,
+    )

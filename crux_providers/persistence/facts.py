@@ -1,0 +1,255 @@
+"""What this process knows of the database without asking it: observed facts and money spent.
+
+Both are snapshots in memory. The first look loads them; later ones cost a dictionary lookup, and
+where the snapshot is older than :data:`REFRESH_S` they ask the writer's thread for a newer one
+and go on with what is there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from ..base.capabilities import NO_FACTS, Fact, ModelFacts, Observation
+from .database import Database
+from .rows import Attempt
+from .times import parse_created_at
+
+REFRESH_S = 5.0
+"""How old a snapshot may be before a look at it asks for a newer one."""
+KEEP_OWN_S = 60.0
+"""How long this process's own observations stand over what the database says."""
+
+ModelKey = tuple[str, str]
+Facts = Mapping[ModelKey, ModelFacts]
+T = TypeVar("T")
+
+
+class Snapshot(Generic[T]):
+    """A value loaded now and then.
+
+    ``load()`` runs at the first look, in the caller's thread; ``ask(take)`` must have ``take``
+    called with a newer value, in another thread, soon.
+    """
+
+    def __init__(
+        self, load: Callable[[], T], ask: Callable[[Callable[[T], None]], object], empty: T
+    ) -> None:
+        self._load = load
+        self._ask = ask
+        self._empty = empty
+        self._value: T = empty
+        self._loaded_at: float | None = None
+        self._asked_at = 0.0
+
+    def get(self) -> T:
+        """The value; loads it where it never was, asks for a newer one where it is old."""
+        now = time.monotonic()
+        if self._loaded_at is None:
+            self.take(self._load())
+        elif now - self._loaded_at > REFRESH_S and now - self._asked_at > REFRESH_S:
+            self._asked_at = now
+            self._ask(self.take)
+        return self._value
+
+    def reload(self) -> T:
+        """The value, loaded now."""
+        self.take(self._load())
+        return self._value
+
+    def take(self, value: T) -> None:
+        """Replace the value."""
+        self._value = value
+        self._loaded_at = time.monotonic()
+
+    def forget(self) -> None:
+        """Start over with the next look."""
+        self._value, self._loaded_at = self._empty, None
+
+
+class ObservedFacts:
+    """Observed facts by (provider, model), this process's own observations included at once.
+
+    A snapshot is a mapping that never changes; a fact that changes makes a new one.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Facts | None],
+        ask: Callable[[Callable[[Facts | None], None]], object],
+    ) -> None:
+        self._stored: Snapshot[Facts | None] = Snapshot(load, ask, None)
+        self._base: Facts | None = None
+        self._own: dict[tuple[str, str, str, str], Observation] = {}
+        self._merged: Facts = MappingProxyType({})
+        self._lock = threading.Lock()
+
+    def snapshot(self) -> Facts:
+        """What is known now; no I/O after the first time."""
+        stored = self._stored.get()
+        if stored is not self._base:
+            self._rebase(stored)
+        return self._merged
+
+    def reload(self) -> Facts:
+        """What is known, as the database has it this moment."""
+        self._rebase(self._stored.reload())
+        return self._merged
+
+    def forget(self) -> None:
+        """Drop everything, this process's own observations too."""
+        with self._lock:
+            self._own.clear()
+            self._merged = MappingProxyType({})
+            self._stored.forget()
+            self._base = None
+
+    def renew_lock(self) -> None:
+        """In a forked child: another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
+    def note(self, seen: Observation) -> None:
+        """Take this process's own observation; what is known already costs one lookup."""
+        model = self._merged.get((seen.provider, seen.model))
+        if model is not None:
+            known = model.facts.get((seen.feature, seen.mode))
+            if known is not None and known.value and seen.value:
+                return
+        with self._lock:
+            self._own[(seen.provider, seen.model, seen.feature, seen.mode)] = seen
+            self._merged = overlay(self._merged, [seen])
+
+    def _rebase(self, stored: Facts | None) -> None:
+        with self._lock:
+            self._base = stored
+            if stored is None:  # nothing could be read: what is known in memory stays
+                return
+            oldest = time.time() - KEEP_OWN_S
+            for key in [key for key, seen in self._own.items() if seen.at < oldest]:
+                del self._own[key]
+            self._merged = overlay(stored, self._own.values())
+
+
+def overlay(facts: Facts, seen: Any) -> Facts:
+    """``facts`` with newer observations over them; pure."""
+    merged = dict(facts)
+    for one in seen:
+        key, place = (one.provider, one.model), (one.feature, one.mode)
+        model = merged.get(key, NO_FACTS)
+        known = model.facts.get(place)
+        if known is not None and known.at > one.at:
+            continue
+        fact = Fact(
+            one.value,
+            one.at,
+            one.mode,
+            one.reason,
+            one.source,
+            (known.successes if known else 0) + one.value,
+            (known.refusals if known else 0) + (not one.value),
+        )
+        merged[key] = ModelFacts(MappingProxyType({**model.facts, place: fact}))
+    return MappingProxyType(merged)
+
+
+_FACTS = """
+SELECT provider, model_id, feature, mode, value, last_at, last_reason, source, successes, refusals
+FROM capability_evidence
+"""
+_BARE = """
+SELECT o.provider, o.model_id, o.feature, o.value, o.updated_at
+FROM observed_capabilities o LEFT JOIN capability_evidence e
+  ON e.provider = o.provider AND e.model_id = o.model_id AND e.feature = o.feature
+WHERE e.provider IS NULL
+"""
+
+
+def load_facts(database: Database) -> Facts:
+    """Everything observed, as the database has it; rows without evidence stand under ``any``."""
+    found: dict[ModelKey, dict[tuple[str, str], Fact]] = {}
+    for provider, model, feature, mode, value, at, reason, source, yes, no in database.execute(
+        _FACTS
+    ):
+        facts = found.setdefault((provider, model), {})
+        facts[(feature, mode)] = Fact(bool(value), at, mode, reason, source or "", yes, no)
+    for provider, model, feature, value, stamp in database.execute(_BARE):
+        at = parse_created_at(stamp).timestamp()
+        facts = found.setdefault((provider, model), {})
+        facts[(feature, "any")] = Fact(bool(value), at, "any", None, "stored")
+    return MappingProxyType(
+        {key: ModelFacts(MappingProxyType(facts)) for key, facts in found.items()}
+    )
+
+
+# -- money --------------------------------------------------------------------------------------
+
+
+class Spent(NamedTuple):
+    """What a route cost on one UTC day, in US dollars, as the ledger has it.
+
+    ``own_usd`` is the part that this process itself wrote, at the same moment, so that a budget
+    can take ``total_usd - own_usd`` for the others and its own running sum for itself.
+    ``unpriced`` counts the attempts whose cost is unknown.
+    """
+
+    total_usd: float = 0.0
+    own_usd: float = 0.0
+    attempts: int = 0
+    unpriced: int = 0
+
+
+Spending = Mapping[str | None, Spent]
+DayRoute = tuple[str, str | None]
+
+
+class OwnSpending:
+    """What this process has written to the ledger, by UTC day and route; of the writer's thread."""
+
+    def __init__(self) -> None:
+        self._sums: dict[DayRoute, float] = {}
+
+    def add(self, records: Sequence[Any]) -> None:
+        """Count what a batch wrote; days before yesterday are dropped."""
+        for record in records:
+            if isinstance(record, Attempt) and record.cost_usd:
+                key = (utc_day(record.started_at), record.route)
+                if key not in self._sums:
+                    oldest = utc_day(record.started_at - 2 * 86400)
+                    self._sums = {k: v for k, v in self._sums.items() if k[0] > oldest}
+                self._sums[key] = self._sums.get(key, 0.0) + record.cost_usd
+
+    def clear(self) -> None:
+        """Start from nothing."""
+        self._sums = {}
+
+    def of(self, day: str) -> dict[str | None, float]:
+        """route → dollars on ``day``."""
+        return {route: usd for (at, route), usd in list(self._sums.items()) if at == day}
+
+
+def utc_day(at: float) -> str:
+    """The UTC day of a time in seconds since 1970, as ``YYYY-MM-DD``."""
+    return datetime.fromtimestamp(at, UTC).date().isoformat()
+
+
+def day_bounds(day: str) -> tuple[float, float]:
+    """The first moment of a UTC day and that of the next, in seconds since 1970."""
+    start = datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()
+    return start, start + 86400
+
+
+def load_spending(database: Database, day: str, own: Mapping[str | None, float]) -> Spending:
+    """route → :class:`Spent` on a UTC day, over all processes."""
+    rows = database.execute(
+        "SELECT route, SUM(cost_usd), COUNT(*), COUNT(cost_usd) FROM attempts "
+        "WHERE started_at >= ? AND started_at < ? GROUP BY route",
+        day_bounds(day),
+    )
+    return {
+        route: Spent(float(usd or 0.0), own.get(route, 0.0), count, count - priced)
+        for route, usd, count, priced in rows
+    }

@@ -1,0 +1,1 @@
+"""SQLite, and the tools that work on its files."""

@@ -1,0 +1,1 @@
+"""Services that programs set up once: the database."""

@@ -1,0 +1,293 @@
+"""Pools: open connections kept for the next call, shared by the transports of one process.
+
+A pool serves one origin under one set of proxy and TLS settings, for threads or for one event loop.
+Transports lease it from a registry that holds it weakly: the last one out closes its sockets, and
+with an event loop its pools go too. A forked child starts with none; it only drops its copies of
+the parent's sockets, so that the parent's go on.
+
+httpcore's own pool walks over all connections twice per request, queues requests where it could
+open a connection, and with asyncio can lose one to a cancelled task. With one origin a pool is
+just the list of its idle connections, so httpcore's is used here for what it knows best: making
+connections, direct or through proxies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpcore
+import httpx
+
+from ..base.errors import WireFailure
+from .http_async_backend import AsyncBackend
+from .http_environment import Certificates, forget_locks_after_fork, ssl_context
+from .http_sync_backend import SyncBackend
+
+KEEPALIVE_S = 30.0
+"""How long an idle connection is kept; servers drop theirs after 5 s (uvicorn) to minutes."""
+
+MAX_IDLE = 256
+"""Idle connections kept by one pool. Connections in use have no limit: a call never queues."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolKey:
+    """What connections must have in common to be shared."""
+
+    scheme: str
+    host: str
+    port: int
+    proxy: str | None
+    certificates: Certificates
+
+    def origin(self) -> httpcore.Origin:
+        """The server, as httpcore names it."""
+        return httpcore.Origin(self.scheme.encode(), self.host.encode("ascii"), self.port)
+
+    def connection_options(self) -> dict[str, Any]:
+        """What both kinds of httpcore pool take; raises WireFailure(local) for a proxy it cannot
+        speak to or certificates it cannot read."""
+        return {
+            "ssl_context": ssl_context(self.certificates) if self.scheme == "https" else None,
+            "proxy": self._proxy(),
+            "keepalive_expiry": KEEPALIVE_S,
+        }
+
+    def _proxy(self) -> httpcore.Proxy | None:
+        if self.proxy is None:
+            return None
+        try:
+            proxy = httpx.Proxy(self.proxy)
+        except (ValueError, httpx.InvalidURL):
+            # No cause: its message repeats the URL, which may hold a password.
+            raise WireFailure(
+                "local", "the proxy is no http, https or socks5 URL"
+            ) from None
+        url = proxy.url
+        if url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+            raise WireFailure(
+                "local", "a SOCKS proxy needs the package socksio (pip install 'httpx[socks]')"
+            )
+        return httpcore.Proxy(
+            url=httpcore.URL(
+                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+            ),
+            auth=proxy.raw_auth,
+            headers=proxy.headers.raw,
+            ssl_context=ssl_context(self.certificates) if url.scheme == "https" else None,
+        )
+
+
+class Connections:
+    """A pool for threads: idle connections, the latest used first."""
+
+    def __init__(self, key: PoolKey) -> None:
+        self.backend = SyncBackend()
+        self.closed = False
+        self._origin = key.origin()
+        self._factory = httpcore.ConnectionPool(
+            **key.connection_options(), network_backend=self.backend
+        )
+        self._idle: deque[httpcore.ConnectionInterface] = deque()
+
+    def handle_request(self, request: httpcore.Request) -> httpcore.Response:
+        """One request on an idle connection that still lives, else on a new one."""
+        connection = self._take()
+        response = connection.handle_request(request)
+        response.stream = _Body(response.stream, connection, self)
+        return response
+
+    def _take(self) -> httpcore.ConnectionInterface:
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was faster
+                break
+            if connection.is_idle() and not connection.has_expired():
+                return connection
+            connection.close()
+        return self._factory.create_connection(self._origin)
+
+    def give_back(self, connection: httpcore.ConnectionInterface) -> None:
+        """Keep a connection whose answer was read to its end; close any other."""
+        if connection.is_idle() and not self.closed and len(self._idle) < MAX_IDLE:
+            self._idle.append(connection)
+            self._prune()
+        else:
+            connection.close()
+
+    def _prune(self) -> None:
+        while len(self._idle) > 1:
+            try:
+                oldest = self._idle.popleft()
+            except IndexError:  # other threads took them
+                return
+            if not oldest.has_expired():
+                self._idle.appendleft(oldest)
+                return
+            oldest.close()
+
+    def close(self) -> None:
+        """Close every socket; none is kept from here on."""
+        self.closed = True
+        self.backend.lines.close()
+        self._idle.clear()
+
+
+class _Body:
+    """A response's body; closing it returns the connection."""
+
+    def __init__(
+        self, stream: Any, connection: httpcore.ConnectionInterface, pool: Connections
+    ) -> None:
+        self._stream = stream
+        self._connection: httpcore.ConnectionInterface | None = connection
+        self._pool = pool
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._stream)
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._stream.close()
+            self._pool.give_back(connection)
+
+
+class AsyncConnections:
+    """A pool for one event loop; the async twin of :class:`Connections`."""
+
+    def __init__(self, key: PoolKey) -> None:
+        self.backend = AsyncBackend()
+        self.closed = False
+        self._origin = key.origin()
+        self._factory = httpcore.AsyncConnectionPool(
+            **key.connection_options(), network_backend=self.backend
+        )
+        self._idle: deque[httpcore.AsyncConnectionInterface] = deque()
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        """One request on an idle connection that still lives, else on a new one."""
+        connection = await self._take()
+        response = await connection.handle_async_request(request)
+        response.stream = _AsyncBody(response.stream, connection, self)
+        return response
+
+    async def _take(self) -> httpcore.AsyncConnectionInterface:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_idle() and not connection.has_expired():
+                return connection
+            await connection.aclose()
+        return self._factory.create_connection(self._origin)
+
+    async def give_back(self, connection: httpcore.AsyncConnectionInterface) -> None:
+        """Keep a connection whose answer was read to its end; close any other."""
+        if connection.is_idle() and not self.closed and len(self._idle) < MAX_IDLE:
+            while self._idle and self._idle[0].has_expired():
+                await self._idle.popleft().aclose()
+            self._idle.append(connection)
+        else:
+            await connection.aclose()
+
+    def close(self) -> None:
+        """Close every socket; needs no running loop, since the sockets are plain ones."""
+        self.closed = True
+        self.backend.lines.close()
+        self._idle.clear()
+
+
+class _AsyncBody:
+    def __init__(
+        self, stream: Any, connection: httpcore.AsyncConnectionInterface, pool: AsyncConnections
+    ) -> None:
+        self._stream = stream
+        self._connection: httpcore.AsyncConnectionInterface | None = connection
+        self._pool = pool
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        iterator: AsyncIterator[bytes] = aiter(self._stream)
+        return iterator
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._stream.aclose()
+            await self._pool.give_back(connection)
+
+
+class PooledTransport(httpx.HTTPTransport):
+    """httpx's transport over a pool of ours. What it inherits is what vcrpy patches.
+
+    It makes no pool and no SSL context of its own: ``_pool``, which ``handle_request`` calls, is
+    the one thing of httpx's inside that is relied on (a test holds it).
+    """
+
+    def __init__(self, key: PoolKey) -> None:
+        self.connections = Connections(key)
+        self._pool = self.connections  # type: ignore[assignment]  # has the one method that is used
+        self.closer = weakref.finalize(self, self.connections.close)
+
+
+class AsyncPooledTransport(httpx.AsyncHTTPTransport):
+    """The async twin of :class:`PooledTransport`."""
+
+    def __init__(self, key: PoolKey) -> None:
+        self.connections = AsyncConnections(key)
+        self._pool = self.connections  # type: ignore[assignment]  # has the one method that is used
+        self.closer = weakref.finalize(self, self.connections.close)
+
+
+AsyncPools = weakref.WeakValueDictionary[PoolKey, AsyncPooledTransport]
+
+_pools: weakref.WeakValueDictionary[PoolKey, PooledTransport] = weakref.WeakValueDictionary()
+_async_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPools] = (
+    weakref.WeakKeyDictionary()
+)
+_lock = threading.Lock()
+
+
+def lease(key: PoolKey) -> PooledTransport:
+    """The pool for ``key``, which lives as long as somebody holds it."""
+    with _lock:
+        pool = _pools.get(key)
+        if pool is None:
+            pool = _pools[key] = PooledTransport(key)
+        return pool
+
+
+def lease_async(loop: asyncio.AbstractEventLoop, key: PoolKey) -> AsyncPooledTransport:
+    """The pool for ``key`` on ``loop``. Neither the pool nor its holders keep the loop alive."""
+    with _lock:
+        pools = _async_pools.setdefault(loop, weakref.WeakValueDictionary())
+        pool = pools.get(key)
+        if pool is None:
+            pool = pools[key] = AsyncPooledTransport(key)
+        return pool
+
+
+def _drop_after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    forget_locks_after_fork()
+    held: list[PooledTransport | AsyncPooledTransport] = list(_pools.values())
+    for pools in list(_async_pools.values()):
+        held.extend(pools.values())
+    _pools.clear()
+    _async_pools.clear()
+    for pool in held:
+        pool.closer.detach()
+        pool.connections.closed = True
+        pool.connections.backend.lines.drop_copies()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop_after_fork)

@@ -1,0 +1,121 @@
+"""From a WireRequest and an endpoint to the HTTP request: URL, headers, body, and which pool."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import httpx
+
+from .. import __version__
+from ..base.errors import WireFailure
+from ..base.wire import Endpoint, WireRequest
+from .http_call import Call
+from .http_connections import PoolKey
+from .http_content import ACCEPT_ENCODING, encode_json
+from .http_environment import certificates, proxy_for
+
+_PORTS = {"http": 80, "https": 443}
+_ACCEPT = {"sse": b"text/event-stream, application/json", "ndjson": b"application/x-ndjson"}
+_UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_MAX_URLS = 128
+
+
+class RequestBuilder:
+    """Builds the requests of one endpoint; what does not change from call to call is made once.
+
+    Raises WireFailure(local) for a URL, a header or a body that cannot be sent. No message holds a
+    header's value.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        try:
+            base = httpx.URL(endpoint.base_url)
+        except (httpx.InvalidURL, ValueError) as exc:
+            raise WireFailure("local", f"the base URL is none: {exc}", cause=exc) from exc
+        if base.scheme not in _PORTS or not base.host:
+            raise WireFailure("local", "the base URL needs http:// or https:// and a host")
+        self._endpoint = endpoint
+        self._base = base
+        self._urls: dict[str, httpx.URL] = {}
+        headers = {b"host": base.netloc, b"user-agent": f"crux/{__version__}".encode()}
+        if base.userinfo:
+            userinfo = b":".join(unquote_to_bytes(part) for part in base.userinfo.split(b":", 1))
+            headers[b"authorization"] = b"Basic " + base64.b64encode(userinfo)
+        self._headers = headers | _encoded(endpoint.headers)
+
+    def pool_key(self) -> PoolKey:
+        """Which connections may serve this endpoint; reads the environment's proxies."""
+        scheme, host = self._base.scheme, self._base.raw_host.decode("ascii")
+        port = self._base.port or _PORTS[scheme]
+        endpoint = self._endpoint
+        proxy = proxy_for(scheme, host, port, endpoint.proxy)
+        secure = scheme == "https" or (proxy is not None and proxy.startswith("https:"))
+        return PoolKey(scheme, host, port, proxy, certificates(secure and endpoint.verify))
+
+    def build(self, request: WireRequest, timeouts: Mapping[str, Any]) -> httpx.Request:
+        """The request, with ``timeouts`` as its timeout extension."""
+        headers = {
+            b"accept": _ACCEPT[request.framing] if request.stream else b"application/json",
+            # A packed stream comes in the packer's pieces, not the model's.
+            b"accept-encoding": b"identity" if request.stream else ACCEPT_ENCODING.encode(),
+            **self._headers,
+        }
+        body = b""
+        if request.body is not None:
+            body = encode_json(request.body)
+            headers[b"content-type"] = b"application/json"
+        if request.headers:
+            headers.update(_encoded(request.headers))
+        if body or request.method not in ("GET", "HEAD"):
+            headers[b"content-length"] = b"%d" % len(body)
+        return httpx.Request(
+            request.method,
+            self._urls.get(request.path) or self._url(request.path),
+            headers=list(headers.items()),
+            stream=httpx.ByteStream(body),
+            extensions={"timeout": timeouts},
+        )
+
+    def _url(self, full_path: str) -> httpx.URL:
+        base_path, _, base_query = self._base.raw_path.decode("ascii").partition("?")
+        path, _, query = full_path.partition("?")
+        joined = base_path.rstrip("/") + path
+        if queries := "&".join(part for part in (base_query, query) if part):
+            joined += f"?{queries}"
+        try:
+            url = httpx.URL(f"{self._base.scheme}://{self._base.netloc.decode('ascii')}{joined}")
+        except (httpx.InvalidURL, ValueError) as exc:
+            raise WireFailure("local", f"the path makes no URL: {exc}", cause=exc) from exc
+        if len(self._urls) < _MAX_URLS:
+            self._urls[full_path] = url
+        return url
+
+
+def _encoded(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    encoded: dict[bytes, bytes] = {}
+    for name, value in headers.items():
+        try:
+            raw = value.strip(" \t").encode("latin-1")
+        except UnicodeEncodeError:
+            raw = b"\n"
+        if _UNSENDABLE.search(raw):
+            # Neither the value nor the exception that holds it is shown: it may be a key.
+            raise WireFailure("local", f"the header {name!r} has a character that cannot be sent")
+        encoded[name.lower().encode("ascii", "replace")] = raw
+    return encoded
+
+
+def own_timeouts(call: Call) -> dict[str, Call]:
+    """The timeout extension that our own backend reads."""
+    return {"connect": call, "read": call, "write": call}
+
+
+def plain_timeouts(call: Call) -> dict[str, float | None]:
+    """The timeout extension for a transport of the user's: the limits as they are now."""
+    seconds = call.left()
+    connect = call.left(connecting=True)
+    return {"connect": connect, "pool": connect, "read": seconds, "write": seconds}

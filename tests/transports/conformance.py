@@ -1,0 +1,218 @@
+"""What every transport is held to: how one is made, driven and asked, sync and async alike.
+
+A transport joins by a :class:`Harness` in :data:`HARNESSES`; the tests know nothing else of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from crux_providers.base.cancellation import CancellationToken
+from crux_providers.base.interfaces import AsyncWireStream, Transport, WireStream
+from crux_providers.base.timeouts import CallScope, TimeoutConfig
+from crux_providers.base.wire import Endpoint, WireEvent, WireRequest, WireResponse
+from crux_providers.transports.http import HttpTransport
+from tests.servers.scripted_server import Exchange
+
+AT_ONCE = 0.3
+"""Seconds within which a cancelled call must have ended."""
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "Grüße, 世界 🙂"}]}
+
+
+def _event(text: str) -> bytes:
+    data = {"choices": [{"index": 0, "delta": {"content": text}}]}
+    return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+@dataclass(frozen=True)
+class Harness:
+    """One transport under test.
+
+    ``make`` takes the server's base URL. ``whole`` and ``streamed`` are the requests, ``answer``
+    the JSON of a good whole answer, ``events`` the bytes of a good stream's events, ``end`` its
+    last event and ``ping`` what may come in between and says nothing.
+    """
+
+    name: str
+    make: Callable[[str], Transport]
+    whole: WireRequest = WireRequest("/chat/completions", BODY)
+    streamed: WireRequest = WireRequest("/chat/completions", {**BODY, "stream": True}, stream=True)
+    answer: dict[str, Any] = field(
+        default_factory=lambda: {
+            "id": "x",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}}],
+        }
+    )
+    events: tuple[bytes, ...] = (_event("one"), _event("two"), _event("three"))
+    end: bytes = b"data: [DONE]\n\n"
+    ping: bytes = b": ping\n\n"
+    target: str = "/v1/chat/completions"
+    keeps_connections: bool = True
+
+    def request(self, streamed: bool) -> WireRequest:
+        """The request of that mode."""
+        return self.streamed if streamed else self.whole
+
+    def answer_well(self, exchange: Exchange) -> None:
+        """The scenario of success, in the mode that was asked for."""
+        if json.loads(exchange.body or b"{}").get("stream"):
+            exchange.begin_stream({"x-request-id": "req_1"})
+            for event in self.events:
+                exchange.chunk(event)
+            exchange.chunk(self.end)
+            exchange.end_stream()
+        else:
+            exchange.answer(json.dumps(self.answer).encode(), headers={"x-request-id": "req_1"})
+
+
+HARNESSES = (
+    Harness("http", lambda url: HttpTransport(Endpoint(url, proxy=""))),
+    Harness(
+        "http over an httpx transport of the user's",
+        lambda url: HttpTransport(Endpoint(url), httpx_transport=BothHTTPTransport()),
+    ),
+)
+
+
+class BothHTTPTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """httpx's own two transports as one object, as a user may write it."""
+
+    def __init__(self) -> None:
+        self.sync = httpx.HTTPTransport()
+        self.loops: dict[Any, httpx.AsyncHTTPTransport] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self.sync.handle_request(request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        loop = asyncio.get_running_loop()
+        inner = self.loops.setdefault(loop, httpx.AsyncHTTPTransport())
+        return await inner.handle_async_request(request)
+
+
+def data_of(events: list[WireEvent]) -> list[Any]:
+    """The JSON of a stream's events, whether the transport parsed it or not; no end marker."""
+    parsed = []
+    for event in events:
+        data = event.data
+        if data == "[DONE]":
+            continue
+        parsed.append(json.loads(data) if isinstance(data, str | bytes) else data)
+    return parsed
+
+
+def json_of(response: WireResponse) -> Any:
+    """The JSON of a whole answer."""
+    return response.body if isinstance(response.body, dict) else json.loads(response.body)
+
+
+def scope(
+    *, token: CancellationToken | None = None, whole: bool = False, **limits: float
+) -> CallScope:
+    """A scope in which only the named limits count, and a total that keeps a broken test short."""
+    return CallScope(
+        TimeoutConfig(
+            connect=limits.get("connect"),
+            first_token=limits.get("first_token"),
+            idle=limits.get("idle"),
+            total=limits.get("total", 4.0),
+            explicit="first_token" in limits,
+        ),
+        token,
+        whole=whole,
+    )
+
+
+class SyncDriver:
+    """Calls a transport's sync half."""
+
+    name = "sync"
+
+    def send(self, transport: Transport, request: WireRequest, scope: CallScope) -> WireResponse:
+        return transport.send(request, scope)
+
+    def open(self, transport: Transport, request: WireRequest, scope: CallScope) -> WireStream:
+        return transport.stream(request, scope)
+
+    def next(self, stream: WireStream) -> WireEvent | None:
+        return next(iter(stream), None)
+
+    def leave(self, stream: WireStream) -> None:
+        stream.close()
+
+    def close(self, transport: Transport) -> None:
+        transport.close()
+
+    def finish(self) -> None:
+        pass
+
+    # The rest is the same for both.
+
+    def call(self, transport: Transport, request: WireRequest, scope: CallScope) -> Any:
+        """A whole answer, or all events of a stream with the scope told as the adapter does."""
+        if not request.stream:
+            return self.send(transport, request, scope)
+        return self.read(self.open(transport, request, scope), scope)
+
+    def read(self, stream: Any, scope: CallScope) -> list[WireEvent]:
+        events: list[WireEvent] = []
+        while (event := self.next(stream)) is not None:
+            if not events:
+                scope.committed()
+            events.append(event)
+            scope.resume()
+        return events
+
+
+class AsyncDriver(SyncDriver):
+    """Calls a transport's async half, on one event loop for all calls of a test."""
+
+    name = "async"
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+
+    def run(self, coroutine: Any) -> Any:
+        return self._runner.run(coroutine)
+
+    def send(self, transport: Transport, request: WireRequest, scope: CallScope) -> WireResponse:
+        return self.run(transport.asend(request, scope))
+
+    def open(self, transport: Transport, request: WireRequest, scope: CallScope) -> Any:
+        return self.run(transport.astream(request, scope))
+
+    def next(self, stream: AsyncWireStream) -> WireEvent | None:
+        async def step() -> WireEvent | None:
+            try:
+                return await anext(stream)
+            except StopAsyncIteration:
+                return None
+
+        return self.run(step())
+
+    def leave(self, stream: AsyncWireStream) -> None:
+        self.run(stream.aclose())
+
+    def close(self, transport: Transport) -> None:
+        self.run(transport.aclose())
+
+    def finish(self) -> None:
+        self._runner.close()
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """What happens inside takes at most this long."""
+    began = time.monotonic()
+    yield
+    took = time.monotonic() - began
+    assert took < seconds, f"took {took:.3f} s, not {seconds} s"
