@@ -95,7 +95,7 @@ def chat_openai(base: str) -> Contender | None:
 
 
 def chat_crux(base: str, *, fail_first: bool = False) -> Contender | None:
-    """ChatCrux over a gateway declared in YAML; ``fail_first`` puts one before it that answers 429."""
+    """ChatCrux over a gateway; ``fail_first`` puts one that answers 429 before it."""
     from crux_integrations import ChatCrux, Router
 
     def gateway(path: str) -> dict[str, str]:

@@ -109,7 +109,8 @@ def run(console: Console) -> int:
         console.print(f"[bold]{QUESTION}[/bold]\n")
         began = time.monotonic()
         messages = run_agent(QUESTION, lambda text: console.print(text, end="", highlight=False))
-        console.print(f"\n\n({time.monotonic() - began:.1f} s, {server.count} requests over sockets)\n")
+        seconds = time.monotonic() - began
+        console.print(f"\n\n({seconds:.1f} s, {server.count} requests over sockets)\n")
         attempts = [
             attempt
             for message in messages

@@ -30,7 +30,8 @@ REFUSAL = "refusal"
 
 _INPUT_DETAILS = {"cached": "cache_read", "cache_write": "cache_creation", "audio_input": "audio"}
 _OUTPUT_DETAILS = {"reasoning": "reasoning", "audio_output": "audio"}
-_BLOCK_TYPES = {"image": "image", "audio": "audio", "pdf": "file"}
+BLOCK_TYPES = {"image": "image", "audio": "audio", "pdf": "file"}
+"""LangChain's names of files by the type of a part."""
 
 
 # -- whole answers --------------------------------------------------------------------------------
@@ -137,14 +138,16 @@ def block_of(part: ContentPart, index: int) -> dict[str, Any]:
         case "text":
             block = {"type": "text", "text": part.text or ""}
         case "reasoning":
-            block = {"type": "reasoning", "reasoning": part.text or ""}
+            block = {"type": "reasoning"}
+            if part.text is not None:
+                block["reasoning"] = part.text
         case "raw":
             value: dict[str, Any] = {"dialect": part.dialect, "data": part.data}
             if part.extra is not None:
                 value["extra"] = dict(part.extra)
             return {"type": "non_standard", "value": value, "index": index}
         case _:
-            block = {"type": _BLOCK_TYPES[part.type]}
+            block = {"type": BLOCK_TYPES[part.type]}
             if part.data is not None:
                 block["base64"] = part.data
             if part.url is not None:

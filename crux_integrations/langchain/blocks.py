@@ -171,7 +171,7 @@ def _output_text(block: Block, origin: str | None) -> ContentPart | None:
 def _reasoning(block: Block, origin: str | None) -> ContentPart | None:
     if "summary" in block or "encrypted_content" in block:  # an item of the Responses API
         return ContentPart("raw", data=_bare(block), dialect=RESPONSES)
-    return _marked("reasoning", block, origin, {}, text=block.get("reasoning") or "")
+    return _marked("reasoning", block, origin, {}, text=block.get("reasoning"))
 
 
 def _thinking(block: Block, origin: str | None) -> ContentPart | None:

@@ -19,6 +19,7 @@ from crux_providers.base.events import ChatStreamEvent, ToolCallDelta
 from crux_providers.base.models import ContentPart, ToolCall, Usage
 
 from .answers import (
+    BLOCK_TYPES,
     NOTES,
     REFUSAL,
     Notes,
@@ -81,6 +82,7 @@ class _OpenPart:
     number: int
     as_text: bool = False
     done: bool = False
+    extras: dict[str, Any] | None = None  # said at the end: a part may be completed more than once
 
 
 @dataclass(slots=True)
@@ -204,7 +206,8 @@ class ChunkStream:
                     opened = known
                     break
         if opened is not None:
-            return self._complete(opened, part)
+            self._complete(opened, part)
+            return []
         begun = self._begin(part.type, block)
         begun.done = True
         if part.type == "refusal":
@@ -213,22 +216,32 @@ class ChunkStream:
         if begun.as_text:
             self._notes.text = extras_of(part)
             return [quick_chunk(part.text)] if part.text else []
-        return [quick_chunk([block_of(part, begun.number)])]
+        content = block_of(part, begun.number)
+        begun.extras = content.pop("extras", None)
+        return [quick_chunk([content])]
 
-    def _complete(self, opened: _OpenPart, part: ContentPart) -> list[ChatGenerationChunk]:
+    def _complete(self, opened: _OpenPart, part: ContentPart) -> None:
         opened.done = True
         extras = extras_of(part)
-        if extras is None:
-            return []
         if part.type == "refusal":
-            self._notes.refusal = extras
-            return []
-        if opened.as_text:
+            self._notes.refusal = extras or self._notes.refusal
+        elif opened.as_text:
             self._notes.text = extras
-            return []
-        words = {"text": ""} if part.type == "text" else {}
-        block = {"type": part.type, **words, "extras": extras, "index": opened.number}
-        return [quick_chunk([block])]
+        else:
+            opened.extras = extras
+
+    def _completions(self) -> list[Any]:
+        """The extras of the blocks, each under its block's place."""
+        return [
+            {
+                "type": BLOCK_TYPES.get(p.type, p.type),
+                **({"text": ""} if p.type == "text" else {}),
+                "extras": p.extras,
+                "index": p.number,
+            }
+            for p in self._parts
+            if p.extras
+        ]
 
     # -- calls ------------------------------------------------------------------------------------
 
@@ -289,7 +302,7 @@ class ChunkStream:
         noted = self._notes.as_mapping()
         meta = self._meta
         message = AIMessageChunk(
-            content=self._nothing(),
+            content=self._completions() or self._nothing(),
             additional_kwargs={NOTES: noted} if noted else {},
             response_metadata=response_metadata(
                 model_name=meta.get("model_name"),

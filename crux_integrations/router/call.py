@@ -128,7 +128,7 @@ class RouteCall:
         return replace(request, **own)
 
     def options_for(self, target: RuntimeStep, provider: TimeoutConfig) -> ProviderOptions:
-        """Limits of one attempt: the route's over the provider's, within what is left of the call."""
+        """Limits of one attempt: the route's over the provider's, within what is left."""
         limits = target.timeouts(provider)
         left = self.remaining()
         if left is not None:

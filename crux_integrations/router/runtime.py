@@ -250,7 +250,7 @@ class Runtime:
             missing_keys=self._missing_keys(in_force.config, compiled),
             observed=_Observed(store.snapshot()),  # type: ignore[arg-type]  # has get, all a plan uses
             breakers=self.state.breakers(now),
-            spent={name: store.spent_today(name, now).usd for name in budgets},
+            spent={name: store.spent_today(name, now).total_usd for name in budgets},
             expire=in_force.config.observed.expire,
         )
 

@@ -80,11 +80,10 @@ class RouterState:
             while health.failures and health.failures[0] < now - breaker.window:
                 health.failures.popleft()
             again = health.opened and now >= health.until
-            if again or len(health.failures) >= breaker.failures:
-                if now >= health.until:
-                    length = min(breaker.open * 2.0**health.opened, max(breaker.open, 600.0))
-                    health.opened += 1
-                    self._open(health, now + length, now, f"{error.code}: {error.message[:120]}")
+            if now >= health.until and (again or len(health.failures) >= breaker.failures):
+                length = min(breaker.open * 2.0**health.opened, max(breaker.open, 600.0))
+                health.opened += 1
+                self._open(health, now + length, now, f"{error.code}: {error.message[:120]}")
             if error.retry_after is not None and not waited:
                 until = now + error.retry_after
                 if until > health.until:

@@ -113,24 +113,27 @@ def render_cassette(cassette: Cassette) -> str:
     document["interactions"] = [_document(item) for item in cassette.interactions]
     text = _dump(document, "|")
     # A literal block cannot hold every text; where it could not, quotes can.
-    return text if yaml.load(text, _LOADER) == document else _dump(document, None)
+    return text if yaml.load(text, _LOADER) == document else _dump(document, '"')
 
 
-def _dump(document: Mapping[str, Any], style: str | None) -> str:
+def _dump(document: Mapping[str, Any], style: str) -> str:
     text: str = yaml.dump(
         document, Dumper=_dumper(style), sort_keys=False, allow_unicode=True, width=2**20
     )
     return text
 
 
-def _dumper(style: str | None) -> type[yaml.SafeDumper]:
+def _dumper(style: str) -> type[yaml.SafeDumper]:
+    """A dumper that writes text of several lines in ``style``."""
+
     class Dumper(yaml.SafeDumper):
         pass
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        # Carriage returns and Unicode's own line ends would be read back as plain newlines.
-        block = "\n" in value and not any(c in value for c in "\r\x85\u2028\u2029")
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style if block else None)
+        # Unquoted, carriage returns and Unicode's own line ends would come back as others.
+        odd = any(c in value for c in "\r\x85\u2028\u2029")
+        chosen = '"' if odd else style if "\n" in value else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, chosen)
 
     Dumper.add_representer(str, text)
     return Dumper

@@ -178,7 +178,7 @@ class ReplayServer:
             known = ", ".join(m.prefix or "/" for m in self._mounts)
             return self._missed(request, f"nothing is mounted at {path}; there is {known}")
         inner = path[len(mounted.prefix) :] or "/"
-        sent = RequestKey.of(request.method, f"http://replay{inner}", request.body)
+        sent = RequestKey.of(request.method, inner, request.body)
         item, playback = mounted.answer(sent)
         if playback is None:
             fields = ("method", "path", "body")

@@ -53,7 +53,9 @@ def secrets_in(headers: Mapping[str, str], url: str) -> set[str]:
     named = [*headers.items(), *parse_qsl(parts.query)]
     values = [value for name, value in named if _AUTHENTICATING.search(name)]
     values += [v for v in (parts.username, parts.password) if v]
-    values += [value.split(" ", 1)[1] for value in values if " " in value]  # after Bearer, Basic
+    # Bearer abc, Basic abc, a=abc; b=def: the parts say as much as the whole.
+    pieces = [piece for value in values for piece in re.split(r"[\s;,]+", value)]
+    values += pieces + [piece.partition("=")[2] for piece in pieces]
     return {form for v in values if len(v) >= _SHORTEST_SECRET for form in (v, quote(v, safe=""))}
 
 

@@ -304,8 +304,9 @@ class BaseProvider:
         prepared = self._prepare_stream(request, options)
 
         def start() -> Any:
-            call = prepared()
-            stream = self.transport.stream(call.wire, holder[0].scope)
+            call, transport, scope = prepared(), self.transport, holder[0].scope
+            scope.restart()
+            stream = transport.stream(call.wire, scope)
             ids = {"request_id": request_id_of(stream.headers)}
             return events_of(call, stream), ids
 
@@ -321,8 +322,9 @@ class BaseProvider:
         prepared = self._prepare_stream(request, options)
 
         async def start() -> Any:
-            call = prepared()
-            stream = await self.transport.astream(call.wire, holder[0].scope)
+            call, transport, scope = prepared(), self.transport, holder[0].scope
+            scope.restart()
+            stream = await transport.astream(call.wire, scope)
             ids = {"request_id": request_id_of(stream.headers)}
             return aevents_of(call, stream), ids
 

@@ -94,7 +94,9 @@ class CallScope:
     a slow consumer is never taken for a silent provider and pings never reset it.
     """
 
-    __slots__ = ("_ambient", "_idle_at", "started", "start_at", "timeouts", "token", "total_at")
+    __slots__ = (
+        "_ambient", "_idle_at", "_whole", "start_at", "started", "timeouts", "token", "total_at",
+    )
 
     def __init__(
         self,
@@ -103,15 +105,21 @@ class CallScope:
         *,
         whole: bool = False,
     ) -> None:
-        now = time.monotonic()
         self.timeouts = timeouts
         self.token = token if token is not None else CancellationToken()
-        self.started = now
-        first = timeouts.first_token if timeouts.explicit or not whole else None
-        self.start_at = None if first is None else now + first
-        self.total_at = None if timeouts.total is None else now + timeouts.total
+        self._whole = whole
         self._ambient = _ambient.get()
         self._idle_at: float | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from now: what was made ready before (a codec, a TLS context) costs no deadline."""
+        limits = self.timeouts
+        now = time.monotonic()
+        first = limits.first_token if limits.explicit or not self._whole else None
+        self.started = now
+        self.start_at = None if first is None else now + first
+        self.total_at = None if limits.total is None else now + limits.total
 
     def committed(self) -> None:
         """The first committing event is here: the start phase is over."""

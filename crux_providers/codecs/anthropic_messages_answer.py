@@ -83,17 +83,15 @@ def decode(payload: Any) -> ChatResponse:
     message = need_mapping(parse_json(payload), "the answer")
     if is_error(message):
         raise classify(WireFailure("in_band", body=message))
-    blocks = need_list(message.get("content"), "content")
-    parts, calls = read_content(blocks, "content")
+    parts, calls = read_content(need_list(message.get("content"), "content"), "content")
     counts = as_mapping(message.get("usage"))
     reason = as_text(message.get("stop_reason"))
+    finish = finish_reason(reason, bool(calls), any(c.after is None for c in calls))
     refusal = refusal_part(reason, message)
     if refusal is not None:
         # A call at the end of the content stands before the words added after it.
         calls = tuple(c if c.after is not None else replace(c, after=len(parts)) for c in calls)
         parts = (*parts, refusal)
-    ends_in_call = bool(blocks) and dig(blocks[-1], "type") == "tool_use"
-    finish = finish_reason(reason, bool(calls), ends_in_call)
     usage = read_usage(counts) or Usage()
     extra: dict[str, Any] = {"token_usage": usage.tokens}
     if usage.details:
@@ -148,7 +146,7 @@ def wire_fields(
     where ``finish`` says less, ``usage`` where it holds more than counts.
     """
     fields = {k: v for k, v in rest_of(message, frozenset(known)).items() if v is not None}
-    if stop_reason is not None and STOP_REASONS.get(finish) != stop_reason:
+    if STOP_REASONS.get(finish) != stop_reason:
         fields["stop_reason"] = stop_reason
     left = usage_rest(counts)
     if left:

@@ -81,7 +81,7 @@ class Decoder:
     """One stream's decoder: feed it every event in order, then call ``finish`` once."""
 
     __slots__ = (
-        "_answer", "_begun", "_calls", "_counts", "_last", "_open", "_refused", "_started",
+        "_answer", "_begun", "_calls", "_counts", "_ends_in_call", "_open", "_refused", "_started",
         "complete", "ended", "skipped",
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ class Decoder:
         self._open: dict[int, _Block] = {}
         self._begun = -1  # the highest index of a block so far
         self._calls = 0
-        self._last = ""  # the kind of the block begun last
+        self._ends_in_call = False  # whether nothing stands after the latest call
         self._counts: dict[str, JSON] = {}
         self._answer: dict[str, JSON] = {}  # the message's fields but its content
         self._refused = False
@@ -148,7 +148,10 @@ class Decoder:
             text = delta.get("text")
             if type(text) is not str:
                 raise malformed("a text_delta has no text")
-            return [ChatStreamEvent(delta=text, block=index)] if text else []
+            if not text:
+                return []
+            self._ends_in_call = False
+            return [ChatStreamEvent(delta=text, block=index)]
         if kind == "input_json_delta" and block.kind in ("tool_use", "raw"):
             return self._input(block, need_text(delta.get("partial_json"), "partial_json"))
         if kind == "thinking_delta" and block.kind == "thinking":
@@ -183,18 +186,22 @@ class Decoder:
 
     def _begin(self, index: int, wire: dict[str, JSON]) -> list[ChatStreamEvent]:
         self._begun = index
-        self._last = kind = need_text(wire.get("type"), "a content block's type")
+        kind = need_text(wire.get("type"), "a content block's type")
         block = _Block(index, kind, dict(wire), self._calls)
         self._open[index] = block
         match kind:
             case "text":
                 text = need_text(wire.get("text"), "a text block's text")
-                return [ChatStreamEvent(delta=text, block=index)] if text else []
+                if not text:
+                    return []
+                self._ends_in_call = False
+                return [ChatStreamEvent(delta=text, block=index)]
             case "thinking":
                 text = need_text(wire.get("thinking"), "a thinking block's thinking")
                 return [ChatStreamEvent(reasoning=text, block=index)] if text else []
             case "tool_use":
                 self._calls += 1
+                self._ends_in_call = True
                 extra = or_none(rest_of(wire, ("type", "id", "name", "input")))
                 begun = ToolCallDelta(
                     block.call,
@@ -235,6 +242,7 @@ class Decoder:
         part = read_block(wire, "the stream")
         if part is None:
             return []
+        self._ends_in_call = False
         if block.kind == "raw" and wire["type"] == "fallback":
             # Another model goes on from here; the answer is its own.
             served = as_text(dig(wire, "to", "model"))
@@ -283,7 +291,7 @@ class Decoder:
         self._open.clear()
         self._take(rest_of(payload, ("type",)), {})
         reason = as_text(self._answer.get("stop_reason"))
-        finish = finish_reason(reason, self._calls > 0, self._last == "tool_use")
+        finish = finish_reason(reason, self._calls > 0, self._ends_in_call)
         fields = wire_fields(self._answer, MESSAGE_FIELDS, self._counts, reason, finish)
         meta = {"wire_fields": fields} if fields else None
         events.append(ChatStreamEvent(finish_reason=finish, meta=meta))

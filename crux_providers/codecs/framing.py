@@ -112,6 +112,17 @@ class SSEDecoder(_Lines):
             self._after_cr = False
             if data[0] == 10:
                 data = data[1:]
+        elif (  # one whole event of one line, as most reads bring it
+            data.startswith(b"data: ")
+            and data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n\n")
+            and not (self._pending or self._data or self._name)
+            and b"\r" not in data
+            and len(data) <= self._limit
+        ):
+            self._data.append(data[6:-2])
+            events.append(self._event())
+            return events
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         if not end:
             if data:

@@ -29,8 +29,8 @@ class Answer:
     """What of an answer has been read; :meth:`chunk` and :meth:`close` give its events."""
 
     __slots__ = (
-        "_choice", "_choice_keys", "_finish", "_keys", "_message", "_others", "_request_id", "_top",
-        "_unknown", "_unknown_choice", "_usage", "closed", "complete", "model", "response_id",
+        "_choice", "_choice_keys", "_finish", "_identified", "_keys", "_message", "_others",
+        "_request_id", "_top", "_unknown", "_unknown_choice", "_usage", "closed", "complete", "model", "response_id",
         "whole",
     )  # fmt: skip
 
@@ -41,6 +41,7 @@ class Answer:
         self.response_id: str | None = None
         self.model: str | None = None
         self._request_id: str | None = None
+        self._identified = False
         self._keys: tuple[str, ...] = ()
         self._unknown: tuple[str, ...] = ()
         self._choice_keys: tuple[str, ...] = ()
@@ -59,9 +60,10 @@ class Answer:
         if keys != self._keys:  # a stream's chunks mostly look alike: work this out once
             self._keys = keys
             self._unknown = tuple(k for k in keys if k not in _TOP)
+            self._identified = False
         if chunk.get("error") or chunk.get("object") == "error":
             raise in_band(chunk)
-        if self.model is None or self.response_id is None:
+        if not self._identified:
             self._identify(chunk, events)
         for key in self._unknown:
             if chunk[key] is not None:
@@ -103,6 +105,7 @@ class Answer:
             found = as_text(chunk.get("request_id")) or as_text(dig(chunk, "x_groq", "id"))
             if found:
                 meta["request_id"] = self._request_id = found
+        self._identified = self.response_id is not None and self.model is not None
         if self._message.seed is None:
             self._message.seed = chunk.get("created")
         if meta:
@@ -181,6 +184,8 @@ class Answer:
                 kept[key] = merged(kept.get(key), as_mapping(value))
             elif value is not None:
                 kept[key] = value
+            else:
+                kept.setdefault(key, None)
 
     def close(self) -> list[ChatStreamEvent]:
         """What can be said only now: completed parts, collected fields, the finish reason."""

@@ -284,6 +284,8 @@ def _words(error: Mapping[str, JSON]) -> Iterator[str]:
     ):
         if isinstance(value, str) and value:
             yield value
+        elif type(value) is int and abs(value) < 10**9:  # OpenRouter writes the status here
+            yield str(value)
 
 
 def _known(word: str, error: Mapping[str, JSON]) -> ErrorCode | None:

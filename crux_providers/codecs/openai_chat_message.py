@@ -141,7 +141,8 @@ class MessageReader:
             block = self.open
             if block is None or block.told is None:
                 block = self._begin(self._block(told=[]), events)
-            (block.told or []).append(plain)
+            if block.told is not None:
+                block.told.append(plain)
             events.append(ChatStreamEvent(reasoning=plain, block=block.number))
 
     def _take_detail(self, entry: dict[str, JSON], events: list[ChatStreamEvent]) -> bool:

@@ -278,6 +278,10 @@ def _assistant_content(
     return before + said + after
 
 
+def _told(parts: list[ContentPart]) -> str | None:
+    return "".join(p.text or "" for p in parts) if parts else None
+
+
 def _reasoning_parts(wire: Mapping[str, JSON]) -> list[ContentPart]:
     parts: list[ContentPart] = []
     for entry in opt_list(wire.get("reasoning_details"), "reasoning_details") or ():
@@ -294,10 +298,11 @@ def _reasoning_parts(wire: Mapping[str, JSON]) -> list[ContentPart]:
             extra=rest_of(entry, known | ({"data"} if data is not None else set())),
         )
         parts.append(part)
-    plain = opt_text(wire.get("reasoning_content"), "reasoning_content") or opt_text(
-        wire.get("reasoning"), "reasoning"
-    )
-    if plain and plain != "".join(p.text or "" for p in parts):
+    # An empty text is kept as well: DeepSeek's thinking mode wants the field in every turn.
+    plain = opt_text(wire.get("reasoning_content"), "reasoning_content")
+    if not plain:
+        plain = opt_text(wire.get("reasoning"), "reasoning") or plain
+    if plain is not None and (plain or not parts) and plain != _told(parts):
         parts.append(ContentPart("reasoning", plain))
     if extra := as_mapping(wire.get("extra_content")):
         signature = as_text(dig(extra, "google", "thought_signature"))

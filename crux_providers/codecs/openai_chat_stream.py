@@ -16,7 +16,8 @@ from .reading import malformed, need_list, need_mapping, parse_event, parse_json
 DONE = "[DONE]"
 """The marker after the last chunk; a chunk with ``finish_reason`` is a proper end as well."""
 
-_NAMES = frozenset({None, "", "message", "error"})
+_NAMES = frozenset({"", "message", "error"})
+_SHORT = 16  # no chunk is shorter; only such data can be the marker or nothing at all
 
 
 class Decoder:
@@ -36,21 +37,20 @@ class Decoder:
 
     def feed(self, event: WireEvent) -> list[ChatStreamEvent]:
         """The events of one wire event; raises the error it holds, ``malformed`` for damage."""
-        data = event.data
-        if self.ended or data == "":
+        data, name = event
+        if self.ended:
             return []
-        if data == DONE or (isinstance(data, (str, bytes)) and _is_done(data)):
-            self.complete = self.ended = True
-            return self._close()
-        if event.name not in _NAMES:
-            chunk = self._foreign(event)
+        if isinstance(data, (str, bytes)) and len(data) < _SHORT and (short := _short(data)):
+            return self._done() if short == DONE else []
+        if name is None or name in _NAMES:
+            chunk = parse_event(data)
+        else:
+            chunk = self._foreign(data)
             if chunk is None:
                 return []
-        else:
-            chunk = parse_event(data)
         if type(chunk) is not dict:
             raise malformed(f"a chunk is {type(chunk).__name__}, not an object")
-        if event.name == "error" and not chunk.get("error"):
+        if name == "error" and not chunk.get("error"):
             raise in_band(chunk)
         answer = self._answer
         try:
@@ -60,10 +60,14 @@ class Decoder:
         self.complete = answer.complete
         return events
 
-    def _foreign(self, event: WireEvent) -> Any:
+    def _done(self) -> list[ChatStreamEvent]:
+        self.complete = self.ended = True
+        return self._close()
+
+    def _foreign(self, data: Any) -> Any:
         """The chunk in an event of an unknown name, or None where it holds none (a ping)."""
         try:
-            chunk = parse_json(event.data)
+            chunk = parse_json(data)
         except ProviderError:
             chunk = None
         if isinstance(chunk, dict) and ("choices" in chunk or chunk.get("error")):
@@ -86,8 +90,12 @@ class Decoder:
             raise malformed("nested too deep", exc) from exc
 
 
-def _is_done(data: str | bytes) -> bool:
-    return len(data) < 16 and data.strip() in (DONE, b"[DONE]")
+def _short(data: str | bytes) -> str | None:
+    """``[DONE]``, "ping" for data that is empty, or None for what may be a chunk."""
+    word = data.strip()
+    if word in (DONE, b"[DONE]"):
+        return DONE
+    return None if word else "ping"
 
 
 def decode(payload: Any) -> ChatResponse:

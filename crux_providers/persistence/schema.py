@@ -29,8 +29,9 @@ def _ensure(
         return
     for name, kind in columns.items():
         if name not in there:
-            nullable = kind.split(" NOT NULL")[0].split(" DEFAULT")[0]
-            database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {nullable}")
+            for constraint in (" NOT NULL", " DEFAULT (", " PRIMARY KEY"):
+                kind = kind.split(constraint)[0]
+            database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
 
 def registry_and_records(database: Database) -> None:

@@ -46,8 +46,9 @@ KINDS: dict[str, WireKind] = {
     "StreamClosed": "local",
     "RequestNotRead": "local",
     "ResponseNotRead": "local",
+    "SSEError": "cut",
 }
-"""Every exception class of httpx and httpcore; a test holds the table to the libraries."""
+"""Every exception class of httpx, httpcore and their successors; a test holds the table to them."""
 
 _STARTING = frozenset({"ConnectTimeout", "PoolTimeout"})
 

@@ -18,6 +18,7 @@ from crux_providers.base.models import (
     ProviderMetadata,
     ToolCall,
     Usage,
+    compact_json,
 )
 from crux_providers.base.wire import WireEvent
 from crux_providers.codecs.anthropic_messages import (
@@ -89,7 +90,7 @@ def streamed(body: dict[str, Any], pieces: int = 2) -> list[WireEvent]:
                 deltas.append({"type": "signature_delta", "signature": block["signature"]})
             case "tool_use" | "server_tool_use":
                 begins["input"] = {}
-                for piece in cut(json.dumps(block["input"], separators=(",", ":")), pieces):
+                for piece in cut(compact_json(block["input"]), pieces):
                     deltas.append({"type": "input_json_delta", "partial_json": piece})
         events.append({"type": "content_block_start", "index": index, "content_block": begins})
         events += [{"type": "content_block_delta", "index": index, "delta": d} for d in deltas]

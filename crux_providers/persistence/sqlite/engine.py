@@ -46,7 +46,7 @@ def connect(path: str | os.PathLike[str], *, create: bool = True) -> sqlite3.Con
     file = Path(path)
     if create:
         _make(file)
-    elif not file.is_file():
+    elif not os.path.isfile(file):
         raise StorageError(f"there is no database at {file}")
     wait = defaults.SQLITE_BUSY_TIMEOUT_MS / 1000
     with plain_errors(file):
@@ -65,7 +65,7 @@ def _make(file: Path) -> None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
     except PermissionError:
-        if not file.is_file():
+        if not os.path.isfile(file):  # Path.is_file would raise where a directory is closed
             raise StorageError(f"{file} cannot be written: {_ELSEWHERE}") from None
         # There, but not for writing: it can still be read.
     except OSError as exc:

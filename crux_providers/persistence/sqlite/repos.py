@@ -119,7 +119,7 @@ class _Repository(Generic[E]):
         sql = f"INSERT INTO {self.table} ({', '.join(names)}) VALUES ({marks}) RETURNING id"
         with self._open() as database:
             ((number,),) = database.execute(sql, stored_row(row))
-        return int(number)
+        return int(number or 0)  # a table of an older program may have no key
 
     def list(
         self,

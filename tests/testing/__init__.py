@@ -1,0 +1,1 @@
+"""Tests of `crux_integrations.testing`."""
