@@ -10,10 +10,6 @@ from typing import Any
 PROMPT = "Say twenty words."
 
 
-async def _nothing() -> None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Contender:
     """One way to call: whole, awaited, and streamed (``stream(n)`` returns the chunks it saw)."""
@@ -22,7 +18,6 @@ class Contender:
     invoke: Callable[[], object]
     ainvoke: Callable[[], Awaitable[object]]
     stream: Callable[[int], int]
-    aclose: Callable[[], Awaitable[object]] = _nothing
 
 
 def body(stream: bool, tokens: int = 20) -> dict[str, Any]:
@@ -52,10 +47,6 @@ def raw_httpx(base: str) -> Contender:
         response = await aclients[0].post(url, json=body(False))
         return response.json()["choices"][0]["message"]["content"]
 
-    async def aclose() -> None:
-        while aclients:
-            await aclients.pop().aclose()
-
     def stream(chunks: int) -> int:
         seen = 0
         with client.stream("POST", url, json=body(True, chunks)) as response:
@@ -65,18 +56,15 @@ def raw_httpx(base: str) -> Contender:
                     seen += bool(choices and choices[0]["delta"].get("content"))
         return seen
 
-    return Contender("raw httpx", invoke, ainvoke, stream, aclose)
+    return Contender("raw httpx", invoke, ainvoke, stream)
 
 
 def _langchain(name: str, make: Callable[[int], Any]) -> Contender:
     model = make(20)
-
     def stream(chunks: int) -> int:
         return sum(bool(chunk.content) for chunk in make(chunks).stream(PROMPT))
 
-    return Contender(
-        name, lambda: model.invoke(PROMPT), lambda: model.ainvoke(PROMPT), stream
-    )
+    return Contender(name, lambda: model.invoke(PROMPT), lambda: model.ainvoke(PROMPT), stream)
 
 
 def chat_openai(base: str) -> Contender | None:

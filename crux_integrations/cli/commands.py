@@ -188,19 +188,24 @@ def schema() -> int:
 @AS_JSON
 def test_routes(routes_file: Path | None, as_json: bool) -> int:
     """Run the file's own ``tests:``; exits 1 where one fails."""
-    from crux_integrations.router.runtime import Runtime
+    import time
 
-    results = Runtime(_find(routes_file)).run_tests()
+    from crux_integrations.router.config import load_routes
+    from crux_integrations.router.route_tests import run_tests
+    from crux_providers import catalog
+
+    results = run_tests(load_routes(_find(routes_file)), catalog.lookup, time.time())
     if as_json:
-        show_json([{"name": r.name, "ok": r.ok, "expected": r.expected, "got": r.got}
-                   for r in results])
+        show_json([result.as_json() for result in results])
     else:
         for result in results:
-            mark = "ok  " if result.ok else "FAIL"
-            tail = "" if result.ok else f": expected {result.expected}, got {result.got}"
-            click.echo(f"{mark} {result.name}{tail}")
-        click.echo(f"{len(results)} tests, {sum(not r.ok for r in results)} failed")
-    return 0 if all(r.ok for r in results) else 1
+            mark = "ok  " if result.passed else "FAIL"
+            expected, got = (", ".join(names) or "nothing"
+                             for names in (result.test.expect, result.got))
+            tail = "" if result.passed else f": expected {expected}; got {got}"
+            click.echo(f"{mark} {result.test.name}{tail}")
+        click.echo(f"{len(results)} tests, {sum(not r.passed for r in results)} failed")
+    return 0 if all(r.passed for r in results) else 1
 
 
 @cli.command()

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-QUESTION = "What should I wear in Lisbon today?"
+QUESTION = "What is the weather in Paris?"
 
 
 def cassette_folder() -> Path | None:

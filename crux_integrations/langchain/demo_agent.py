@@ -13,8 +13,8 @@ from .chat_model import ChatCrux
 
 @tool
 def get_weather(city: str) -> str:
-    """Get the weather in a city today."""
-    return f"{city}: 14 degrees Celsius, light rain from noon, wind from the west."
+    """Get the current weather in a city."""
+    return "18 degrees Celsius, light rain"
 
 
 def run_agent(question: str, show: Callable[[str], None]) -> list[Any]:

@@ -77,7 +77,7 @@ def _content(message: BaseMessage) -> str | list[ContentPart]:
         return content
     parts = [part for block in content if (part := part_of(block)) is not None]
     match parts:
-        case [ContentPart(type="text", extra=None, signature=None, dialect=None) as only]:
+        case [ContentPart(type="text", extra=None, signature=None) as only]:
             return only.text or ""
         case _:
             return parts
@@ -183,7 +183,7 @@ class _Turn:
         match self._parts:
             case []:
                 content = ""
-            case [ContentPart(type="text", extra=None, signature=None, dialect=None) as only]:
+            case [ContentPart(type="text", extra=None, signature=None) as only]:
                 content = only.text or ""
         audio = self._kwargs.get("audio")
         extra = None

@@ -62,9 +62,7 @@ def run_tests(config: RoutesConfig, lookup: Lookup, now: float) -> list[TestResu
     results = []
     for test in config.tests:
         compiled = compile_route(config.routes, test.route, config.models, lookup)
-        made = plan(
-            Needs(**test.needs), compiled.members, state_of(test), compiled.policy, now, 0
-        )
+        made = plan(Needs(**test.needs), compiled.members, state_of(test), compiled.policy, now, 0)
         got = tuple(step.candidate for step in made.steps)
         passed = got[: len(test.expect)] == test.expect if test.expect else not got
         results.append(TestResult(test, passed, got, made))

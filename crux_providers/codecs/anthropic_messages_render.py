@@ -118,13 +118,13 @@ def _finish(state: RenderState, out: list[WireEvent]) -> None:
     delta: dict[str, JSON] = {"stop_sequence": None}
     delta.update(ending(state.finish_reason, refusal, fields))
     left = as_mapping(fields.pop("usage", None))
-    fields.pop("type", None)
     for name in ("stop_reason", "stop_sequence", "stop_details", "container"):
         if name in fields:
             delta[name] = fields.pop(name)
     counts = {k: v for k, v in write_usage(state.usage, left).items() if v is not None}
     counts.setdefault("output_tokens", 0)
-    out.append(_event("message_delta", delta=delta, **fields, usage=counts))
+    ends = {**fields, "type": "message_delta", "delta": delta, "usage": counts}
+    out.append(WireEvent(ends, "message_delta"))
     out.append(_event("message_stop"))
 
 

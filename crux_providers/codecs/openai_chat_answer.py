@@ -30,8 +30,8 @@ class Answer:
 
     __slots__ = (
         "_choice", "_choice_keys", "_finish", "_identified", "_keys", "_message", "_others",
-        "_request_id", "_top", "_unknown", "_unknown_choice", "_usage", "closed", "complete", "model", "response_id",
-        "whole",
+        "_request_id", "_top", "_unknown", "_unknown_choice", "_usage", "closed", "complete",
+        "model", "response_id", "whole",
     )  # fmt: skip
 
     def __init__(self, *, whole: bool) -> None:
@@ -107,7 +107,7 @@ class Answer:
                 meta["request_id"] = self._request_id = found
         self._identified = self.response_id is not None and self.model is not None
         if self._message.seed is None:
-            self._message.seed = chunk.get("created")
+            self._message.seed = chunk.get("created") or None
         if meta:
             events.append(ChatStreamEvent(meta=meta))
 
@@ -200,7 +200,9 @@ class Answer:
         return events
 
     def _wire_fields(self) -> Iterator[tuple[str, JSON]]:
-        yield from self._top.items()
+        for name, value in self._top.items():
+            if value or name != "created":  # 0 is what our own rendering says of a time unknown
+                yield name, value
         message = self._message.fields
         for name in MESSAGE_FIELDS:
             if name in message:

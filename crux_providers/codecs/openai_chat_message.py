@@ -147,9 +147,10 @@ class MessageReader:
 
     def _take_detail(self, entry: dict[str, JSON], events: list[ChatStreamEvent]) -> bool:
         """One entry of ``reasoning_details``; whether it has text."""
-        field_name = "summary" if entry.get("type") == "reasoning.summary" else "text"
+        kind = opt_text(entry.get("type"), "type of a reasoning detail") or "reasoning.text"
+        field_name = "summary" if kind == "reasoning.summary" else "text"
         text = opt_text(entry.get(field_name), field_name)
-        key = (as_text(entry.get("type")), _plain_value(entry.get("index")))
+        key = (kind, _plain_value(entry.get("index")))
         block = None if self.whole else self._details.get(key)
         new = block is None
         if block is None:
@@ -158,7 +159,8 @@ class MessageReader:
         again = block.told is not None  # the text came as plain deltas, its shape comes now
         block.told = None
         self._begin(block, events)
-        known = {field_name}
+        known = {field_name, "type"}
+        block.attributes["type"] = kind
         if text is not None:
             block.text = ""
         if (signature := entry.get("signature")) is not None:

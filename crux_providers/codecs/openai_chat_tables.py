@@ -87,11 +87,9 @@ def read_usage(raw: Mapping[str, JSON]) -> tuple[Usage, dict[str, JSON]]:
 
 
 def render_usage(usage: Usage, rest: Mapping[str, JSON]) -> dict[str, JSON]:
-    """The ``usage`` object that :func:`read_usage` reads as the same; unknown counts read 0."""
-    body: dict[str, JSON] = {
-        name: count or 0
-        for name, count in zip(_COUNTS, usage.tokens.values(), strict=True)
-    }
+    """The ``usage`` object that :func:`read_usage` reads as the same; unknown counts stay out."""
+    counts = zip(_COUNTS, usage.tokens.values(), strict=True)
+    body: dict[str, JSON] = {name: count for name, count in counts if count is not None}
     for parent, name, word in _DETAILS:
         if usage.details.get(word):
             body.setdefault(parent, {})[name] = usage.details[word]

@@ -184,16 +184,13 @@ def awaits_caller(part: ContentPart, parts: Iterable[ContentPart]) -> bool:
 
 
 class ItemWriter:
-    """Writes parts and calls as items, gathering the pieces of one item; ``items`` holds them.
-
-    ``fields`` of an item are None where its parts carry none of this dialect's.
-    """
+    """Writes parts and calls as items, gathering the pieces of one item; ``items`` holds them."""
 
     __slots__ = ("_open", "items")
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
-        self._open: tuple[str, Mapping[str, JSON] | None] | None = None
+        self._open: tuple[str, Mapping[str, JSON] | None] | None = None  # kind and fields
 
     def content(self, part: ContentPart) -> None:
         """A text, a refusal or an unknown piece of a message."""

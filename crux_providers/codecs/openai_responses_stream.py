@@ -70,6 +70,7 @@ class _Item:
     id: JSON
     whole: bool
     blocks: dict[Place, _Block] = field(default_factory=dict)
+    done: bool = False
     call: int | None = None
     arguments: list[str] = field(default_factory=list)
     extra: dict[str, JSON] = field(default_factory=dict)
@@ -84,8 +85,8 @@ class Decoder:
     """
 
     __slots__ = (
-        "_block_count", "_call_count", "_items", "_model", "_response_id", "_texts", "complete",
-        "ended", "skipped",
+        "_block_count", "_broken", "_call_count", "_items", "_model", "_response_id", "_texts",
+        "complete", "ended", "skipped",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -95,6 +96,7 @@ class Decoder:
         self._items: dict[int, _Item] = {}
         self._texts: dict[Any, _Block] = {}  # by output_index and content_index
         self._block_count = 0
+        self._broken = False
         self._call_count = 0
         self._response_id: str | None = None
         self._model: str | None = None
@@ -116,7 +118,7 @@ class Decoder:
                 raise malformed(f"an event is {type(message).__name__}, not an object")
         except ProviderError:
             return self._skip()
-        kind = message.get("type") or event.name
+        kind = message.get("type")
         if kind == "response.output_text.delta":  # most events are this one
             delta = message.get("delta")
             try:
@@ -128,7 +130,7 @@ class Decoder:
                     return []
                 block.pieces.append(delta)
                 return [ChatStreamEvent(delta, block=block.number)]
-        return self._other(kind, message)
+        return self._other(kind, message, event.name)
 
     def finish(self) -> list[ChatStreamEvent]:
         """Nothing; raises ``transient`` where the final event never came."""
@@ -136,24 +138,25 @@ class Decoder:
             raise ProviderError(ErrorCode.TRANSIENT, "stream ended without response.completed")
         return []
 
-    def _other(self, kind: JSON, message: dict[str, JSON]) -> list[ChatStreamEvent]:
-        if kind == "error" or (message.get("error") and not isinstance(kind, str)):
-            raise in_band(message)
+    def _other(
+        self, kind: JSON, message: dict[str, JSON], name: str | None
+    ) -> list[ChatStreamEvent]:
+        if kind is None and name is not None:  # a server that only names the event
+            kind = name
+            message = {**message, "type": name}
         handle = _HANDLERS.get(kind) if isinstance(kind, str) else None
         if handle is None:
+            if kind == "error" or message.get("error"):
+                raise in_band(message)
             return []
-        final = kind in ENDS
         try:
             return handle(self, message)
         except RecursionError as exc:
-            error = malformed("nested too deep", exc)
+            raise malformed("nested too deep", exc) from exc
         except ProviderError as exc:
-            if final or exc.code is not ErrorCode.MALFORMED:
+            if kind in ENDS or self._broken or exc.code is not ErrorCode.MALFORMED:
                 raise
-            error = exc
-        if final:
-            raise error
-        return self._skip()
+            return self._skip()
 
     def _skip(self) -> list[ChatStreamEvent]:
         self.skipped += 1
@@ -182,11 +185,16 @@ class Decoder:
         frame = read_frame(response)
         events = self._identify(frame.response_id, frame.model)
         left = dict(self._items)
-        for index, value in enumerate(as_list(response.get("output"))):
+        output = as_list(response.get("output"))
+        if self.skipped and not output:
+            raise malformed("an event was malformed and the final event repeats nothing")
+        for index, value in enumerate(output):
             where = f"output[{index}]"
             item = need_mapping(value, where)
             pieces = read_item(item, where)
             events += self._settle(self._find(left, item), item, pieces)
+        if self.skipped and not all(item.whole or item.done for item in self._items.values()):
+            raise malformed("what a malformed event said is not in the final event")
         items = self._items.values()
         parts = [part for item in items for part in item.parts]
         logprobs = [entry for item in items for entry in item.logprobs]
@@ -217,7 +225,7 @@ class Decoder:
 
     def _failed(self, message: dict[str, JSON]) -> list[ChatStreamEvent]:
         response = as_mapping(message.get("response"))
-        raise failed({"error": message.get("error"), **response})
+        raise failed({**response, "error": response.get("error") or message.get("error")})
 
     # -- items ------------------------------------------------------------------------------------
 
@@ -235,8 +243,10 @@ class Decoder:
             return []
         wire = need_mapping(wire, "an added item")
         kind = need_text(wire.get("type"), "the type of an added item")
-        item = _Item(kind, wire.get("id"), whole=True)
-        self._items[_index(message, "output_index")] = item
+        index = _index(message, "output_index")
+        if index in self._items:
+            raise malformed(f"output_index {index} is announced twice")
+        item = self._items[index] = _Item(kind, wire.get("id"), whole=True)
         name, call_id = wire.get("name"), wire.get("call_id")
         if kind not in CALL_FIELDS or not (as_text(name) and as_text(call_id)):
             return []
@@ -265,6 +275,7 @@ class Decoder:
     ) -> list[ChatStreamEvent]:
         """What a finished item says that was not said yet."""
         events: list[ChatStreamEvent] = []
+        item.done = True
         item.parts = [p.value for p in pieces if isinstance(p.value, ContentPart)]
         item.logprobs = [entry for p in pieces for entry in p.logprobs]
         for piece in pieces:
@@ -288,7 +299,7 @@ class Decoder:
             if part.text.startswith(said):
                 rest = part.text[len(said) :] or None
             elif self.skipped:
-                raise malformed("the finished text does not begin with what was streamed of it")
+                raise self._contradiction("text does not begin with")
             # Else nothing was lost, and what the caller has seen stands.
             part = replace(part, text="")
         if rest is not None:
@@ -308,7 +319,7 @@ class Decoder:
         said, text = "".join(item.arguments), call.raw_arguments or ""
         rest = text[len(said) :] if text.startswith(said) else ""
         if not rest and said != text and parse_arguments(said) != parse_arguments(text):
-            raise malformed("a call's finished arguments are not those that were streamed")
+            raise self._contradiction("arguments of a call are not")
         extra = dict(call.extra or {})
         begins = item.call is None
         if not begins and not rest and extra.items() <= item.extra.items():
@@ -324,6 +335,10 @@ class Decoder:
         item.arguments.append(rest)
         item.extra |= extra
         events.append(ChatStreamEvent(tool_call=piece))
+
+    def _contradiction(self, what: str) -> ProviderError:
+        self._broken = True  # nothing later can mend it
+        return malformed(f"the finished {what} what was streamed")
 
     # -- deltas -----------------------------------------------------------------------------------
 

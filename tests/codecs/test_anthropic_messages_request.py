@@ -10,6 +10,7 @@ import base64
 import json
 import re
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -69,7 +70,7 @@ def broken_rules(body: dict[str, Any]) -> list[str]:
             broken.append("empty content")
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
         results = [b["type"] == "tool_result" for b in blocks]
-        if any(late and not early for early, late in zip(results, results[1:], strict=False)):
+        if any(late and not early for early, late in pairwise(results)):
             broken.append("a tool_result after other blocks")
         for block in blocks:
             match block["type"]:

@@ -46,7 +46,11 @@ def calls(*wanted: tuple[str, str, dict[str, Any]]) -> list[ChatStreamEvent]:
             ChatStreamEvent(tool_call=ToolCallDelta(index, arguments=written[:cut])),
             ChatStreamEvent(tool_call=ToolCallDelta(index, arguments=written[cut:])),
         ]
-    return [*events, ChatStreamEvent(usage=Usage(3, 5)), ChatStreamEvent(finish_reason="tool_calls")]
+    return [
+        *events,
+        ChatStreamEvent(usage=Usage(3, 5)),
+        ChatStreamEvent(finish_reason="tool_calls"),
+    ]
 
 
 class ScriptedRouter:

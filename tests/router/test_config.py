@@ -144,8 +144,10 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
 
 
 def test_words_numbers_and_lists_where_one_stands_for_many() -> None:
-    config = load_routes(route(prefer="cost", require="tools", stream={"hold": "all"},
-                               hedge={"after": "750ms"}), env={})
+    config = load_routes(
+        route(prefer="cost", require="tools", stream={"hold": "all"}, hedge={"after": "750ms"}),
+        env={},
+    )
     default = config.route("default")
     assert default.prefer == ("cost",)
     assert default.require == {"tools"}
@@ -160,8 +162,18 @@ def test_a_key_with_nothing_behind_it_is_not_there() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("200ms", 0.2), ("3s", 3), ("0.2s", 0.2), ("5m", 300), ("1h", 3600), ("7d", 604800),
-     ("12", 12), (1.5, 1.5), (0, 0), (".5s", 0.5)],
+    [
+        ("200ms", 0.2),
+        ("3s", 3),
+        ("0.2s", 0.2),
+        ("5m", 300),
+        ("1h", 3600),
+        ("7d", 604800),
+        ("12", 12),
+        (1.5, 1.5),
+        (0, 0),
+        (".5s", 0.5),
+    ],
 )
 def test_durations(text: str | float, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
@@ -264,30 +276,50 @@ def test_expanded_reads_the_same_file_with_another_environment() -> None:
         ("weight: 2", "weight: -2", "-2 is not a number from 0"),
         ("temperature: 0", "temprature: 0", "did you mean 'temperature'?"),
         ("temperature: 0", "model: x", "belongs to the call"),
-        ("openai:gpt-5-mini\n      - model", "opneai:gpt-5-mini\n      - model",
-         "unknown provider 'opneai', did you mean 'openai'?"),
-        ("openai:gpt-5-mini\n      - model", "openai:gpt-5-mnii\n      - model",
-         "did you mean 'gpt-5-mini'?"),
-        ("openai:gpt-5-mini\n      - model", "gpt-5-mini\n      - model",
-         "is no provider:model"),
+        (
+            "openai:gpt-5-mini\n      - model",
+            "opneai:gpt-5-mini\n      - model",
+            "unknown provider 'opneai', did you mean 'openai'?",
+        ),
+        (
+            "openai:gpt-5-mini\n      - model",
+            "openai:gpt-5-mnii\n      - model",
+            "did you mean 'gpt-5-mini'?",
+        ),
+        ("openai:gpt-5-mini\n      - model", "gpt-5-mini\n      - model", "is no provider:model"),
         ("openai:gpt-5-mini\n      - model", "backup\n      - model", "{route: backup}"),
         ("route: backup\n", "route: bakcup\n", "did you mean 'backup'?"),
         ("route: backup\n", "route: default\n", "a cycle: default → default"),
-        ("{candidates: [lab", "{prefer: [cost], candidates: [{route: default}, lab",
-         "a cycle: default → backup → default"),
-        ('candidates: [lab:qwen3-8b, "local:smollm2-135m"]', "candidates: []",
-         "routes.backup.candidates: must not be empty"),
-        ('candidates: [lab:qwen3-8b, "local:smollm2-135m"]', "prefer:  [cost]",
-         "routes.backup.candidates: is needed here"),
+        (
+            "{candidates: [lab",
+            "{prefer: [cost], candidates: [{route: default}, lab",
+            "a cycle: default → backup → default",
+        ),
+        (
+            'candidates: [lab:qwen3-8b, "local:smollm2-135m"]',
+            "candidates: []",
+            "routes.backup.candidates: must not be empty",
+        ),
+        (
+            'candidates: [lab:qwen3-8b, "local:smollm2-135m"]',
+            "prefer:  [cost]",
+            "routes.backup.candidates: is needed here",
+        ),
         ("lab: {dialect: openai_chat, ", "lab: {", "a gateway needs its dialect"),
         ("dialect: openai_chat", "dialect: openai", "did you mean 'openai_chat'?"),
-        ("lab:qwen3-8b: {context: 32768", "lba:qwen3-8b: {context: 32768",
-         "unknown provider 'lba', did you mean 'lab'?"),
+        (
+            "lab:qwen3-8b: {context: 32768",
+            "lba:qwen3-8b: {context: 32768",
+            "unknown provider 'lba', did you mean 'lab'?",
+        ),
         ("context: 32768", "context: 0", "0 is not a whole number above 0"),
         ("price: {input: 0,", "price: {input: -1,", "-1 is not a number from 0"),
         ("price: {input: 0,", "price: {inptu: 0,", "did you mean 'input'?"),
-        ("capabilities: [tools, json_schema]", "capabilities: {tool: true}",
-         "did you mean 'tools'?"),
+        (
+            "capabilities: [tools, json_schema]",
+            "capabilities: {tool: true}",
+            "did you mean 'tools'?",
+        ),
         ("route: default, needs", "route: defualt, needs", "did you mean 'default'?"),
         ("expect: openai:gpt-5-mini", "expect: openai:gpt-5", "no candidate of route"),
         ("needs: {tools: true", "needs: {tool: true", "did you mean 'tools'?"),
@@ -313,11 +345,14 @@ def test_a_fault_is_named_with_line_path_and_suggestion(
 
 def test_all_faults_at_once_in_the_order_of_the_file() -> None:
     problems = refused(
-        FULL.replace("[cost]", "[cots]").replace("attempts: 2", "attempts: x").replace(
-            "weight: 2", "wieght: 2")
+        FULL.replace("[cost]", "[cots]")
+        .replace("attempts: 2", "attempts: x")
+        .replace("weight: 2", "wieght: 2")
     )
     assert len(problems) == 3
-    assert [int(p.split(":")[1]) for p in problems] == sorted(int(p.split(":")[1]) for p in problems)
+    assert [int(p.split(":")[1]) for p in problems] == sorted(
+        int(p.split(":")[1]) for p in problems
+    )
 
 
 def test_a_requirement_that_no_candidate_can_meet() -> None:
@@ -337,8 +372,15 @@ def test_model_or_route() -> None:
 
 @pytest.mark.parametrize(
     "model",
-    ["gpt-5-mini", "gpt-9", "gpt-5-mini-fast", "gpt-5.9-mini", "something-else-altogether",
-     "ft:gpt-4o:acme::x1"],
+    [
+        "gpt-5-mini",
+        "gpt-9",
+        "gpt-5-mini-fast",
+        "gpt-5-minix",
+        "gpt-5.9-mini",
+        "something-else-altogether",
+        "ft:gpt-4o:acme::x1",
+    ],
 )
 def test_a_name_the_catalogue_lacks_may_be_a_new_model(model: str) -> None:
     assert load_routes(route(candidates=[f"openai:{model}"]), env={})
@@ -352,8 +394,15 @@ def test_a_slip_of_a_known_name_is_refused_unless_declared(model: str) -> None:
     assert load_routes({**route(candidates=candidates), "models": {f"openai:{model}": {}}}, env={})
 
 
-@pytest.mark.parametrize("ref", ["openrouter:openai/gpt-5-mnii", "ollama:lama3.2:1b",
-                                 "local:/models/x.gguf", "litellm:openai/gpt-5-mnii"])
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "openrouter:openai/gpt-5-mnii",
+        "ollama:lama3.2:1b",
+        "local:/models/x.gguf",
+        "litellm:openai/gpt-5-mnii",
+    ],
+)
 def test_gateways_and_local_servers_may_serve_any_name(ref: str) -> None:
     (candidate,) = load_routes(route(candidates=[ref]), env={}).route("default").candidates
     assert candidate.ref == ref
@@ -361,12 +410,22 @@ def test_gateways_and_local_servers_may_serve_any_name(ref: str) -> None:
 
 def test_warnings_are_not_refusals() -> None:
     config = load_routes(
-        route(prefer=["weighted", "cost"], timeout={"first_token": 60, "total": 30},
-              hedge={}, retry={"attempts": 1}, on={"rate_limit": "retry"}), env={},
+        route(
+            prefer=["weighted", "cost"],
+            timeout={"first_token": 60, "total": 30},
+            hedge={},
+            retry={"attempts": 1},
+            on={"rate_limit": "retry"},
+        ),
+        env={},
     )
     words = " / ".join(config.warnings)
-    for part in ("'cost' never decides", "first_token is longer than total", "no second candidate",
-                 "retry.attempts is 1"):
+    for part in (
+        "'cost' never decides",
+        "first_token is longer than total",
+        "no second candidate",
+        "retry.attempts is 1",
+    ):
         assert part in words
 
 
@@ -379,7 +438,9 @@ def test_an_unknown_route_is_named_with_a_suggestion() -> None:
 # --- what is kept ---------------------------------------------------------------------------------
 
 SECRET = "sk-secret-0123456789abcdefghij"
-WITH_KEY = FULL.replace('api_key: "${LAB_KEY:-}"', 'api_key: "${LAB_KEY}", headers: {x-key: "${LAB_KEY}"}')
+WITH_KEY = FULL.replace(
+    'api_key: "${LAB_KEY:-}"', 'api_key: "${LAB_KEY}", headers: {x-key: "${LAB_KEY}"}'
+)
 
 
 def test_no_secret_in_repr_pickle_or_digest() -> None:
@@ -402,8 +463,12 @@ def test_a_pickle_is_the_file_unexpanded_and_read_again(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "field", ['api_key: "sk-written-out"', 'api_key: "", headers: {Authorization: "Bearer x"}',
-              'api_key: "", proxy: "http://me:pw@proxy"']
+    "field",
+    [
+        'api_key: "sk-written-out"',
+        'api_key: "", headers: {Authorization: "Bearer x"}',
+        'api_key: "", proxy: "http://me:pw@proxy"',
+    ],
 )
 def test_a_secret_written_into_the_file_does_not_pickle(field: str) -> None:
     config = load_routes(FULL.replace('api_key: "${LAB_KEY:-}"', field), env={})
@@ -412,8 +477,11 @@ def test_a_secret_written_into_the_file_does_not_pickle(field: str) -> None:
 
 
 def test_no_secret_in_an_error() -> None:
-    text = FULL.replace("unknown: last", "unknown: ${LAB_KEY}").replace(
-        "idle: 15s", 'idle: "${LAB_KEY}"').replace("attempts: 2", 'attempts: "${LAB_KEY}"')
+    text = (
+        FULL.replace("unknown: last", "unknown: ${LAB_KEY}")
+        .replace("idle: 15s", 'idle: "${LAB_KEY}"')
+        .replace("attempts: 2", 'attempts: "${LAB_KEY}"')
+    )
     problems = refused(text, LAB_KEY=SECRET)
     assert len(problems) == 3
     assert SECRET not in "\n".join(problems)

@@ -34,6 +34,7 @@ EVIL_SETTINGS: list[dict[str, Any]] = [
     {"base_url": "https://api.openai.com:8443/v1"},
     {"base_url": "https://api.openai.com.evil.example/v1"},
     {"base_url": "https://api.openai.com@evil.example/v1"},
+    {"base_url": "https://who@api.openai.com/v1"},
     {"base_url": "https://evil.example#api.openai.com"},
     {"base_url": "https://evil.example\\@api.openai.com/v1"},
     {"base_url": "${CHOSEN:-" + EVIL + "}"},
@@ -114,8 +115,13 @@ def test_every_variable_of_every_provider_is_guarded() -> None:
 
 
 def test_at_its_own_host_the_key_is_the_environment_s() -> None:
-    for fields in ({}, {"base_url": "https://api.openai.com/v1"}, {"base_url": "https://API.openai.com:443/v1/"},
-                   {"timeout": 5, "transport": "sdk", "api": "chat"}, {"verify": True}):
+    for fields in (
+        {},
+        {"base_url": "https://api.openai.com/v1"},
+        {"base_url": "https://API.openai.com:443/v1/"},
+        {"timeout": 5, "transport": "sdk", "api": "chat"},
+        {"verify": True},
+    ):
         settings = settings_of({"openai": fields} if fields else {})
         assert settings.key_source == "environment"
         assert settings.api_key is None  # the provider finds it
@@ -130,8 +136,9 @@ def test_the_environment_may_move_a_provider() -> None:
 
 
 def test_a_key_of_its_own_is_used_where_the_file_says() -> None:
-    settings = settings_of({"openai": {"base_url": EVIL, "api_key": "${MY_PROXY_KEY}"}},
-                           MY_PROXY_KEY="k1")
+    settings = settings_of(
+        {"openai": {"base_url": EVIL, "api_key": "${MY_PROXY_KEY}"}}, MY_PROXY_KEY="k1"
+    )
     assert (settings.key_source, settings.api_key, settings.base_url) == ("file", "k1", EVIL)
     assert settings.missing is None
     none = settings_of({"openai": {"base_url": EVIL, "api_key": "${MY_PROXY_KEY:-}"}})
@@ -139,8 +146,11 @@ def test_a_key_of_its_own_is_used_where_the_file_says() -> None:
 
 
 def test_a_gateway_at_a_vendors_own_host_may_name_its_key() -> None:
-    fields = {"dialect": "openai_responses", "base_url": "https://api.openai.com/v1",
-              "api_key": "${OPENAI_API_KEY}"}
+    fields = {
+        "dialect": "openai_responses",
+        "base_url": "https://api.openai.com/v1",
+        "api_key": "${OPENAI_API_KEY}",
+    }
     assert settings_of({"mine": fields}, "mine").api_key == KEY
 
 
@@ -153,8 +163,12 @@ def test_a_gateway_without_a_key_gets_none() -> None:
 
 
 def test_missing_says_which_variable() -> None:
-    config = load_routes(config_of({"lab": {"dialect": "openai_chat", "base_url": "${LAB_URL}",
-                                            "api_key": "${LAB_KEY}"}}), env={})
+    config = load_routes(
+        config_of(
+            {"lab": {"dialect": "openai_chat", "base_url": "${LAB_URL}", "api_key": "${LAB_KEY}"}}
+        ),
+        env={},
+    )
     assert provider_settings(config, "lab", {}).missing == "LAB_URL and LAB_KEY are not set"
     assert provider_settings(config, "openai", {}).missing == "OPENAI_API_KEY is not set"
     assert provider_settings(config, "ollama", {}).missing is None
@@ -173,14 +187,30 @@ def test_arguments_are_the_constructors() -> None:
 
     from crux_providers.base.provider import BaseProvider
 
-    settings = settings_of({"openai": {
-        "base_url": EVIL, "api_key": "k", "api": "chat", "transport": "sdk", "verify": False,
-        "proxy": "http://p:1", "headers": {"x-a": "b"}, "timeout": {"connect": "5s", "total": 60},
-    }})
+    settings = settings_of(
+        {
+            "openai": {
+                "base_url": EVIL,
+                "api_key": "k",
+                "api": "chat",
+                "transport": "sdk",
+                "verify": False,
+                "proxy": "http://p:1",
+                "headers": {"x-a": "b"},
+                "timeout": {"connect": "5s", "total": 60},
+            }
+        }
+    )
     arguments = settings.arguments()
     assert arguments == {
-        "base_url": EVIL, "api_key": "k", "api": "chat", "transport": "sdk", "verify": False,
-        "proxy": "http://p:1", "headers": {"x-a": "b"}, "timeout": {"connect": 5.0, "total": 60.0},
+        "base_url": EVIL,
+        "api_key": "k",
+        "api": "chat",
+        "transport": "sdk",
+        "verify": False,
+        "proxy": "http://p:1",
+        "headers": {"x-a": "b"},
+        "timeout": {"connect": 5.0, "total": 60.0},
     }
     assert set(arguments) <= set(inspect.signature(BaseProvider).parameters)
     assert "'k'" not in repr(settings)

@@ -101,6 +101,10 @@ class Proxy:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        except OSError:
+            pass  # not everywhere; it is a daemon
         self._listener.close()
 
 

@@ -225,13 +225,14 @@ class ScriptedServer:
 
     def close(self) -> None:
         """Stop listening and break every connection."""
-        self._listener.close()
         with self._lock:
-            for connection in self.connections:
-                try:
-                    socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
-                except OSError:
-                    pass  # it is closed already
+            listening = [self._listener, *(connection.sock for connection in self.connections)]
+        for sock in listening:
+            try:
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # wakes the thread that waits on it
+            except OSError:
+                pass  # it is closed already
+        self._listener.close()
 
     def __enter__(self) -> Self:
         return self

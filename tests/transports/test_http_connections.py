@@ -418,8 +418,8 @@ def test_a_server_may_answer_before_it_has_read_everything(
             with sock:
                 sock.recv(1000)
                 sock.sendall(b"HTTP/1.1 413 Too much\r\ncontent-length: 2\r\n\r\n{}")
-                time.sleep(0.1)  # the client is still sending
-                while sock.recv(1 << 20):
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(1 << 20):  # the client is still sending
                     pass
 
         thread = threading.Thread(target=refuse)
