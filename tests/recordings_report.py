@@ -145,8 +145,8 @@ def lines(report: Report) -> Iterable[str]:
     table.append(("all", "", *map(str, counts)))
     widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
     for cells in table:
-        text = [c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths))]
-        yield "  ".join(text).rstrip()
+        padded = enumerate(zip(cells, widths, strict=True))
+        yield "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in padded).rstrip()
     for difference in report.differences:
         yield f"\n{difference.interaction.name}: {difference.reason or 'NO REASON LISTED'}"
         yield from (f"  - {words}" for words in difference.words)

@@ -43,7 +43,8 @@ def demo() -> int:
     """Run the main job on recorded sessions: no key, no network."""
     from .demo import run
 
-    return run(Console(soft_wrap=False))
+    console = Console()
+    return run(console if console.is_terminal else Console(width=140))
 
 
 @cli.command()

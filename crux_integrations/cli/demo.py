@@ -73,8 +73,8 @@ def attempts_table(attempts: list[Mapping[str, Any]]) -> Table:
             ms(attempt.get("started_ms")),
             ms(attempt.get("ttft_ms")),
             ms(attempt.get("duration_ms")),
-            f"{usage.get('prompt', '–')} / {usage.get('completion', '–')}",
-            "unknown" if cost is None else f"${cost:.6f}",
+            f"{usage['prompt']} / {usage['completion']}" if usage else "–",
+            f"${cost:.6f}" if cost is not None else "–" if code else "unknown",
         )
     return table
 
@@ -89,8 +89,8 @@ def run(console: Console) -> int:
         console.print("the demo's recordings (cassettes/demo) are not here: run it in a checkout")
         return 1
     mounts = {
-        "/openai": Mount("status:429:2s"),
-        "/anthropic": Mount(folder, match="turn"),
+        "/openai": Mount(folder / "openai.yaml", match="path"),
+        "/anthropic": Mount(folder / "anthropic.yaml", match="turn"),
     }
     # Everything else the shipped routes could reach is switched off: the demo uses no network.
     with (
@@ -111,12 +111,16 @@ def run(console: Console) -> int:
         messages = run_agent(QUESTION, lambda text: console.print(text, end="", highlight=False))
         seconds = time.monotonic() - began
         console.print(f"\n\n({seconds:.1f} s, {server.count} requests over sockets)\n")
-        attempts = [
-            attempt
-            for message in messages
-            for attempt in message.response_metadata.get("crux", {}).get("attempts", ())
-        ]
+        calls = [message.response_metadata["crux"] for message in messages]
+        attempts = [attempt for call in calls for attempt in call["attempts"]]
         console.print(attempts_table(attempts))
+        for number, call in enumerate(calls, 1):
+            for out in call["rejected"]:
+                if out["rule"] != "key":
+                    candidate = f"{out['provider']}:{out['model']}"
+                    console.print(
+                        f"call {number} did not try {candidate} ({out['rule']}): {out['evidence']}"
+                    )
         costs = [a["cost_usd"] for a in attempts if a["cost_usd"] is not None]
         console.print(f"total: ${sum(costs):.6f} over {len(attempts)} attempts")
         refused = any(a["error_code"] == "rate_limit" for a in attempts)

@@ -9,12 +9,13 @@ knows, in a block of the user's own, has no dialect and goes to every provider a
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from crux_providers.base.errors import ProviderError
 from crux_providers.base.models import ContentPart
 from crux_providers.codecs.anthropic_messages_blocks import read_block as read_anthropic_block
+from crux_providers.codecs.openai_responses_items import read_item as read_responses_item
 
 ANTHROPIC = "anthropic_messages"
 CHAT = "openai_chat"
@@ -42,8 +43,7 @@ _OWNERS: Mapping[str, str] = {
     "citations": ANTHROPIC,
     "context": ANTHROPIC,
     "detail": CHAT,
-    "annotations": RESPONSES,
-    "phase": RESPONSES,
+    "item": RESPONSES,
 }
 """Fields that one dialect alone has; its extras go to nobody else."""
 
@@ -75,25 +75,30 @@ CALL_BLOCKS = frozenset(
 Block = Mapping[str, Any]
 
 
-def part_of(block: Any, origin: str | None = None) -> ContentPart | None:
-    """One content block as a part; None for one that says nothing.
+def parts_of(block: Any, origin: str | None = None) -> Sequence[ContentPart]:
+    """One content block as parts: mostly one, none for a block that says nothing.
 
     ``origin`` is the dialect of the model that wrote the message, None for a user's. Raises
     ValueError for a block whose type no provider is known for.
     """
     if isinstance(block, str):
-        return ContentPart("text", block) if block else None
+        return (ContentPart("text", block),) if block else ()
     kind = block.get("type")
+    if kind == "reasoning" and ("summary" in block or "encrypted_content" in block):
+        return _responses(block)
+    if kind == "non_standard":
+        return _non_standard(block, origin)
     read = _READERS.get(kind) if isinstance(kind, str) else None
     if read is not None:
-        return read(block, origin)
+        part = read(block, origin)
+        return () if part is None else (part,)
     owner = _owner_of_raw(block, kind, origin)
     if owner is None:
         raise ValueError(
             f"a content block of type {kind!r} is not understood; a provider's own block can be "
             "sent as {'type': 'non_standard', 'value': {'dialect': ..., 'data': {...}}}"
         )
-    return ContentPart("raw", data=_bare(block), dialect=owner)
+    return (ContentPart("raw", data=_bare(block), dialect=owner),)
 
 
 def _owner_of_raw(block: Block, kind: Any, origin: str | None) -> str | None:
@@ -117,11 +122,7 @@ def _bare(block: Block) -> dict[str, Any]:
 def _rest(block: Block, *known: str) -> dict[str, Any]:
     """Fields of a provider's own beside the ``known`` ones; LangChain's are left out."""
     own = ("type", "id", "index", "extras", *known)
-    found = {k: v for k, v in block.items() if k not in own}
-    id_ = block.get("id")
-    if isinstance(id_, str) and id_.startswith("msg_"):  # an item of the Responses API
-        found["id"] = id_
-    return found
+    return {k: v for k, v in block.items() if k not in own}
 
 
 def _marked(
@@ -131,20 +132,19 @@ def _marked(
     extras: Mapping[str, Any] = block.get("extras") or {}
     signature = extras.get("signature")
     dialect = extras.get("dialect")
-    if dialect is None:
-        others = {
-            k: v for k, v in extras.items()
-            if k not in ("signature", "filename", "dialect", "extra", "data")
-        }  # fmt: skip
-        rest = {**others, **rest}
-    extra = {**(extras.get("extra") or {}), **rest} or None
-    if dialect is None and (extra or signature is not None or kind == "reasoning"):
-        dialect = next((_OWNERS[k] for k in extra or () if k in _OWNERS), origin)
+    extra = dict(extras.get("extra") or {})
+    if dialect is None and "extra" not in extras:  # not a block that ChatCrux made
+        known = ("signature", "filename", "data")
+        extra = {**{k: v for k, v in extras.items() if k not in known}, **rest}
+        if extra or signature is not None or kind == "reasoning":
+            dialect = next((_OWNERS[k] for k in extra if k in _OWNERS), origin)
+    else:
+        extra.update(rest)
     if kind == "reasoning" and fields.get("data") is None:
         fields["data"] = extras.get("data")
     if "name" not in fields and extras.get("filename") is not None:
         fields["name"] = extras["filename"]
-    return ContentPart(kind, signature=signature, dialect=dialect, extra=extra, **fields)
+    return ContentPart(kind, signature=signature, dialect=dialect, extra=extra or None, **fields)
 
 
 _V1_ANNOTATIONS = ("citation", "non_standard_annotation")
@@ -156,8 +156,13 @@ _V1_ANNOTATIONS = ("citation", "non_standard_annotation")
 def _text(block: Block, origin: str | None) -> ContentPart | None:
     text = block.get("text") or ""
     rest = _rest(block, "text")
-    if any(a.get("type") in _V1_ANNOTATIONS for a in block.get("annotations") or ()):
-        del rest["annotations"]  # LangChain's reading of what a provider cited, on no wire
+    cited = rest.pop("annotations", None) or ()
+    if cited and all(a.get("type") not in _V1_ANNOTATIONS for a in cited):
+        rest["annotations"] = list(cited)  # else LangChain's own reading of them, on no wire
+    id_ = block.get("id")
+    if isinstance(id_, str) and id_.startswith("msg_"):  # ChatOpenAI's id of a Responses item
+        phase = {"phase": rest.pop("phase")} if "phase" in rest else {}
+        rest["item"] = {"id": id_, **phase}
     part = _marked("text", block, origin, rest, text=text)
     if part.extra and part.dialect == ANTHROPIC and not part.extra.get("citations", True):
         part = ContentPart("text", text)
@@ -168,9 +173,16 @@ def _output_text(block: Block, origin: str | None) -> ContentPart | None:
     return _text(block, RESPONSES)
 
 
+def _responses(block: Block) -> Sequence[ContentPart]:
+    """A reasoning item of the Responses API, whose summaries are a part each."""
+    try:
+        pieces = read_responses_item(_bare(block), "a message")
+    except ProviderError as error:  # the caller's block, not a provider's answer
+        raise ValueError(error.message) from error
+    return [piece.value for piece in pieces if isinstance(piece.value, ContentPart)]
+
+
 def _reasoning(block: Block, origin: str | None) -> ContentPart | None:
-    if "summary" in block or "encrypted_content" in block:  # an item of the Responses API
-        return ContentPart("raw", data=_bare(block), dialect=RESPONSES)
     return _marked("reasoning", block, origin, {}, text=block.get("reasoning"))
 
 
@@ -186,15 +198,14 @@ def _refusal(block: Block, origin: str | None) -> ContentPart | None:
     return ContentPart("refusal", block.get("refusal") or "")
 
 
-def _non_standard(block: Block, origin: str | None) -> ContentPart | None:
+def _non_standard(block: Block, origin: str | None) -> Sequence[ContentPart]:
     value = block.get("value")
     if not isinstance(value, Mapping):
         raise ValueError("a non_standard block needs a mapping as its value")
     if set(value) >= {"dialect", "data"} and "type" not in value:
-        return ContentPart(
-            "raw", data=value["data"], dialect=value["dialect"], extra=value.get("extra")
-        )
-    return part_of(value, origin)
+        extra = value.get("extra")
+        return (ContentPart("raw", data=value["data"], dialect=value["dialect"], extra=extra),)
+    return parts_of(value, origin)
 
 
 def _plain_text(block: Block, origin: str | None) -> ContentPart | None:
@@ -369,7 +380,6 @@ _READERS: Mapping[str, Callable[[Block, str | None], ContentPart | None]] = {
     "thinking": _thinking,
     "redacted_thinking": _anthropic,
     "refusal": _refusal,
-    "non_standard": _non_standard,
     "text-plain": _plain_text,
     "image": _image,
     "image_url": _image_url,

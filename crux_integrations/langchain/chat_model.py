@@ -346,7 +346,7 @@ class ChatCrux(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         request, route, options = self._call(messages, stop, kwargs)
-        stream = ChunkStream()
+        stream = ChunkStream(blocks=self.output_version == "v1")
         events = self.router.stream(request, route, options=options)
         try:
             for event in events:
@@ -371,7 +371,7 @@ class ChatCrux(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         request, route, options = self._call(messages, stop, kwargs)
-        stream = ChunkStream()
+        stream = ChunkStream(blocks=self.output_version == "v1")
         events = self.router.astream(request, route, options=options)
         try:
             async for event in events:

@@ -19,7 +19,6 @@ from crux_providers.base.events import ChatStreamEvent, ToolCallDelta
 from crux_providers.base.models import ContentPart, ToolCall, Usage
 
 from .answers import (
-    BLOCK_TYPES,
     NOTES,
     REFUSAL,
     Notes,
@@ -73,6 +72,11 @@ def quick_chunk(content: str | list[Any]) -> ChatGenerationChunk:
     return generation
 
 
+_TOLD: Mapping[str, Mapping[str, str]] = {"text": {"text": ""}, "reasoning": {}}
+"""Parts that come in pieces, with what a block of the type has to have. Their extras are said at
+the end, since a decoder may complete a part more than once and LangChain would join the two."""
+
+
 @dataclass(slots=True)
 class _OpenPart:
     """A part begun in the stream; mirrors how base.events.StreamFolder tells parts apart."""
@@ -82,7 +86,7 @@ class _OpenPart:
     number: int
     as_text: bool = False
     done: bool = False
-    extras: dict[str, Any] | None = None  # said at the end: a part may be completed more than once
+    extras: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -102,20 +106,22 @@ class ChunkStream:
 
     ``feed`` gives the chunks of an event (mostly one, none for what carries no content). The event
     with ``finish=True`` gives the last chunk, the only one with usage, model name, finish reason
-    and ``crux``; ``finished`` is true after it.
+    and ``crux``; ``finished`` is true after it. With ``blocks`` even a first text is a block, which
+    LangChain's output version v1 makes of it anyway, with a place that may be taken.
     """
 
     __slots__ = (
-        "_calls", "_finish", "_last", "_logprobs", "_meta", "_notes", "_number", "_parts",
+        "_blocks", "_calls", "_finish", "_last", "_logprobs", "_meta", "_notes", "_number", "_parts",
         "_listed", "_usage", "finished",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, *, blocks: bool = False) -> None:
         self._parts: list[_OpenPart] = []
         self._calls: dict[int, _OpenCall] = {}
         self._last: _OpenPart | None = None
         self._number = 0
-        self._listed = False
+        self._blocks = blocks
+        self._listed = blocks
         self._notes = Notes()
         self._usage: Usage | None = None
         self._finish: str | None = None
@@ -178,7 +184,9 @@ class ChunkStream:
         return self._begin(kind, block)
 
     def _begin(self, kind: str, block: int | None) -> _OpenPart:
-        first_text = kind == "text" and all(p.type == "refusal" for p in self._parts)
+        first_text = (
+            kind == "text" and not self._blocks and all(p.type == "refusal" for p in self._parts)
+        )
         part = _OpenPart(kind, block, self._number, as_text=first_text)
         if kind != "refusal":
             self._number += 1
@@ -217,7 +225,8 @@ class ChunkStream:
             self._notes.text = extras_of(part)
             return [quick_chunk(part.text)] if part.text else []
         content = block_of(part, begun.number)
-        begun.extras = content.pop("extras", None)
+        if part.type in _TOLD:
+            begun.extras = content.pop("extras", None)
         return [quick_chunk([content])]
 
     def _complete(self, opened: _OpenPart, part: ContentPart) -> None:
@@ -227,18 +236,13 @@ class ChunkStream:
             self._notes.refusal = extras or self._notes.refusal
         elif opened.as_text:
             self._notes.text = extras
-        else:
+        elif part.type in _TOLD:
             opened.extras = extras
 
     def _completions(self) -> list[Any]:
-        """The extras of the blocks, each under its block's place."""
+        """The extras of the told blocks, each under its block's place."""
         return [
-            {
-                "type": BLOCK_TYPES.get(p.type, p.type),
-                **({"text": ""} if p.type == "text" else {}),
-                "extras": p.extras,
-                "index": p.number,
-            }
+            {"type": p.type, **_TOLD[p.type], "extras": p.extras, "index": p.number}
             for p in self._parts
             if p.extras
         ]

@@ -30,7 +30,7 @@ from crux_providers.base.models import (
 )
 
 from .answers import NOTES, REFUSAL
-from .blocks import ANTHROPIC, CALL_BLOCKS, GEMINI, ORIGINS, RESPONSES, part_of
+from .blocks import ANTHROPIC, CALL_BLOCKS, GEMINI, ORIGINS, RESPONSES, parts_of
 
 GEMINI_SIGNATURES = "__gemini_function_call_thought_signatures__"
 """Where ChatGoogleGenerativeAI keeps the signatures of calls, by call id (its version 3, 2025)."""
@@ -75,7 +75,7 @@ def _content(message: BaseMessage) -> str | list[ContentPart]:
     content = message.content
     if isinstance(content, str):
         return content
-    parts = [part for block in content if (part := part_of(block)) is not None]
+    parts = [part for block in content for part in parts_of(block)]
     match parts:
         case [ContentPart(type="text", extra=None, signature=None) as only]:
             return only.text or ""
@@ -102,8 +102,8 @@ def _human(message: BaseMessage, found: list[Message]) -> None:
                 parts = []
             found.append(_tool_result(block))
             said = True
-        elif (part := part_of(block)) is not None:
-            parts.append(part)
+        else:
+            parts.extend(parts_of(block))
     if parts or not said:
         found.append(Message("user", parts, message.name))
 
@@ -111,7 +111,7 @@ def _human(message: BaseMessage, found: list[Message]) -> None:
 def _tool_result(block: Mapping[str, Any]) -> Message:
     content = block.get("content") or ""
     if not isinstance(content, str):
-        content = [part for b in content if (part := part_of(b)) is not None]
+        content = [part for b in content for part in parts_of(b)]
     id_ = block.get("tool_use_id")
     extra = {"cache_control": block["cache_control"]} if "cache_control" in block else None
     if extra and isinstance(content, str):
@@ -204,9 +204,7 @@ class _Turn:
             if note is not None and _is_text(block):
                 text = block if isinstance(block, str) else block.get("text", "")
                 block, note = {"type": "text", "text": text, "extras": note}, None
-            part = part_of(block, self._origin)
-            if part is not None:
-                self._parts.append(part)
+            self._parts.extend(parts_of(block, self._origin))
 
     def _read_place(self, block: Mapping[str, Any]) -> None:
         id_ = block.get("call_id") or block.get("id")
@@ -223,11 +221,9 @@ class _Turn:
             item = kwargs.get("reasoning")
             if isinstance(words, str) and words:
                 dialect = self._origin or ORIGINS["deepseek"]
-                self._insert(ContentPart("reasoning", words, dialect=dialect))
+                self._insert([ContentPart("reasoning", words, dialect=dialect)])
             elif isinstance(item, dict) and item:  # ChatOpenAI before its version 1
-                self._insert(
-                    ContentPart("raw", data={"type": "reasoning", **item}, dialect=RESPONSES)
-                )
+                self._insert(parts_of({"summary": [], **item, "type": "reasoning"}))
         refusal = kwargs.get(REFUSAL)
         if isinstance(refusal, str) and "refusal" not in kinds:
             note = self._notes.get("refusal") or {}
@@ -238,9 +234,9 @@ class _Turn:
                 )
             )  # fmt: skip
 
-    def _insert(self, part: ContentPart) -> None:
-        self._parts.insert(0, part)
-        self._places = {id_: place + 1 for id_, place in self._places.items()}
+    def _insert(self, parts: Sequence[ContentPart]) -> None:
+        self._parts[:0] = parts
+        self._places = {id_: place + len(parts) for id_, place in self._places.items()}
 
     def _read_calls(self) -> list[ToolCall]:
         message = self._message
@@ -286,15 +282,23 @@ class _Turn:
         if after is not None and after >= len(self._parts):
             after = None
         fields: dict[str, Any] = {"after": after}
+        block = self._blocks.get(id_) or {}
+        if block.get("type") == "function_call":
+            fields.update(dialect=RESPONSES, extra=_call_extra(block))
         fields.update({k: note[k] for k in ("signature", "dialect", "extra") if k in note})
         if "signature" not in note:
-            extras = (self._blocks.get(id_) or {}).get("extras") or {}
+            extras = block.get("extras") or {}
             kept = self._kwargs.get(GEMINI_SIGNATURES) or {}
             signature = kept.get(id_) or extras.get("signature")
             if signature is not None:
                 dialect = GEMINI if kept.get(id_) else self._origin
                 fields.update(signature=signature, dialect=dialect)
         return fields
+
+
+def _call_extra(item: Mapping[str, Any]) -> dict[str, Any] | None:
+    known = ("type", "index", "call_id", "name", "arguments")
+    return {k: v for k, v in item.items() if k not in known} or None
 
 
 def _is_text(block: Any) -> bool:

@@ -129,8 +129,8 @@ class RoutesConfig:
         written = sorted(_written_secrets(self.source.node()))
         if written:
             raise TypeError(
-                f"{self.source.name}: {', '.join(written)}: a secret stands in the file itself, and "
-                "a pickle would carry it; write it as ${NAME}"
+                f"{self.source.name}: {', '.join(written)}: a secret stands in the file itself, "
+                "and a pickle would carry it; write it as ${NAME}"
             )
         return load_routes, (self.source,)
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .fields import BAD, Context, JSONSchema, Kind, shape, shown, suggestion
 from .yaml12 import Node
 
 
-@dataclass(frozen=True, slots=True)
-class ByShape:
+class ByShape(NamedTuple):
     """Different kinds for one value, a list and a mapping; None is a shape that is not taken."""
 
     value: Kind | None = None
@@ -32,8 +30,7 @@ class ByShape:
         return {"anyOf": [k.schema() for k in (self.value, self.list, self.mapping) if k]}
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+class ListOf(NamedTuple):
     """A list, read as a tuple (or what ``build`` makes of it)."""
 
     item: Kind
@@ -53,8 +50,7 @@ class ListOf:
         return {"type": "array", "items": self.item.schema(), **least}
 
 
-@dataclass(frozen=True, slots=True)
-class MapOf:
+class MapOf(NamedTuple):
     """A mapping with keys of a closed list, or of a pattern with ``noun`` for its name."""
 
     item: Kind
@@ -99,8 +95,7 @@ class MapOf:
         return {"type": "object", "additionalProperties": item, **names}
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """A key of a section: its kind and one line for people."""
 
     kind: Kind
@@ -108,8 +103,7 @@ class Field:
     required: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """A mapping with a closed set of keys; ``build`` gets the values of those that are there.
 
     A key with no value at all (``retry:``) counts as not there.
@@ -156,7 +150,6 @@ class Section:
         }
 
 
-@dataclass(frozen=True, slots=True)
 class Anything:
     """Any value, references in its strings replaced."""
 

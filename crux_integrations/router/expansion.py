@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|)")
 
@@ -13,8 +13,7 @@ class ExpansionError(ValueError):
     """A ``${`` that is neither form."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expanded:
+class Expanded(NamedTuple):
     """The text with its references replaced.
 
     ``whole`` says that the text is one reference and nothing else; ``names`` are the variables it

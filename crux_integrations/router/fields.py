@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .durations import parse_duration, parse_share
 from .expansion import Expanded, ExpansionError, expand
@@ -30,8 +30,7 @@ class _Bad:
 BAD: Any = _Bad()
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong with a file: where (``path`` as in ``routes.default.retry``), and what."""
 
     line: int | None
@@ -39,8 +38,7 @@ class Problem:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """The variables that one value names, and its line."""
 
     names: tuple[str, ...]
@@ -135,8 +133,7 @@ class Kind(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A string; numbers and booleans are not turned into one. A ``secret`` is never shown."""
 
     what: str = "text"
@@ -158,8 +155,7 @@ class Text:
         return {"type": "string"} if self.empty else {"type": "string", "minLength": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """One word of a closed list."""
 
     choices: tuple[str, ...]
@@ -185,7 +181,6 @@ class Word:
         return {"anyOf": [{"enum": list(self.choices)}, REFERENCE]}
 
 
-@dataclass(frozen=True, slots=True)
 class Boolean:
     """``true`` or ``false``; YAML 1.2 knows no other."""
 
@@ -199,8 +194,7 @@ class Boolean:
         return {"anyOf": [{"type": "boolean"}, REFERENCE]}
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """A number of at least ``minimum``, or above it (``above``)."""
 
     minimum: float = 0.0
@@ -228,8 +222,7 @@ class Number:
         return {"anyOf": [{"type": kind, bound: self.minimum}, REFERENCE]}
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(NamedTuple):
     """``200ms``, ``3s``, ``5m``, ``1h``, ``7d`` or a number of seconds."""
 
     positive: bool = False
@@ -262,7 +255,6 @@ class Duration:
         }
 
 
-@dataclass(frozen=True, slots=True)
 class Share:
     """``5%`` or ``0.05``."""
 
@@ -285,8 +277,7 @@ class Share:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class WordOr:
+class WordOr(NamedTuple):
     """One of some words, each with the value it stands for, or another kind."""
 
     words: Mapping[str, Any]

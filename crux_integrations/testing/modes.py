@@ -20,10 +20,14 @@ def check_mode(mode: str) -> Mode:
     return cast(Mode, mode)
 
 
-def set_option(mode: str | None) -> None:
-    """What the command line says for every cassette (``--crux-record``); None: nothing."""
+def set_option(mode: str | None) -> Mode | None:
+    """What the command line says for every cassette (``--crux-record``; None: nothing).
+
+    Returns what it said before.
+    """
     global _option
-    _option = None if mode is None else check_mode(mode)
+    before, _option = _option, None if mode is None else check_mode(mode)
+    return before
 
 
 def effective_mode(argument: str, marker: str | None = None) -> Mode:

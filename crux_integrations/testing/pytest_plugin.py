@@ -21,9 +21,10 @@ from typing import Any
 
 import pytest
 
-from .modes import MODES, set_option
+from .modes import MODES, Mode, set_option
 
 _DIRECTORY = "crux_cassette_dir"
+_BEFORE = pytest.StashKey[Mode | None]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,12 +51,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "crux_cassette(name, mode=None, **options): answer this test's HTTP from a cassette",
     )
-    set_option(config.getoption("--crux-record"))
+    config.stash[_BEFORE] = set_option(config.getoption("--crux-record"))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Forget the option: a process may run pytest more than once."""
-    set_option(None)
+    """Put the option back: a process may run pytest more than once, even inside itself."""
+    set_option(config.stash.get(_BEFORE, None))
 
 
 @pytest.hookimpl(wrapper=True)

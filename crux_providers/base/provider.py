@@ -306,7 +306,10 @@ class BaseProvider:
         def start() -> Any:
             call, transport, scope = prepared(), self.transport, holder[0].scope
             scope.restart()
-            stream = transport.stream(call.wire, scope)
+            try:
+                stream = transport.stream(call.wire, scope)
+            except WireFailure as failure:
+                raise call.codec.classify(failure) from failure
             ids = {"request_id": request_id_of(stream.headers)}
             return events_of(call, stream), ids
 
@@ -324,7 +327,10 @@ class BaseProvider:
         async def start() -> Any:
             call, transport, scope = prepared(), self.transport, holder[0].scope
             scope.restart()
-            stream = await transport.astream(call.wire, scope)
+            try:
+                stream = await transport.astream(call.wire, scope)
+            except WireFailure as failure:
+                raise call.codec.classify(failure) from failure
             ids = {"request_id": request_id_of(stream.headers)}
             return aevents_of(call, stream), ids
 

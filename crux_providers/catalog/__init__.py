@@ -22,7 +22,6 @@ __all__ = [
     "Price",
     "PriceRow",
     "Source",
-    "closed",
     "lookup",
     "model_names",
     "providers",
@@ -30,6 +29,7 @@ __all__ = [
 ]
 
 _DATA = Path(__file__).parent / "data"
+_INDEX = "index.json"
 _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=[-:]|$)")
 
 
@@ -49,7 +49,7 @@ def lookup(provider: str, model: str, *, base_url: str | None = None) -> Catalog
 @cache
 def providers() -> tuple[str, ...]:
     """The providers the catalogue knows, sorted."""
-    return tuple(sorted(p.stem for p in _DATA.glob("*.json")))
+    return tuple(sorted(p.stem for p in _DATA.glob("*.json") if p.name != _INDEX))
 
 
 def model_names(provider: str) -> tuple[str, ...]:
@@ -60,8 +60,7 @@ def model_names(provider: str) -> tuple[str, ...]:
 
 def closed(provider: str) -> bool:
     """Whether the provider serves its own models only, so that an unlisted name is suspect."""
-    book = _book(provider)
-    return book is not None and book.closed
+    return provider in _closed()
 
 
 def stale(source: Source, today: date, days: int = defaults.CATALOG_STALE_DAYS) -> bool:
@@ -79,14 +78,12 @@ class _Book:
         "_models",
         "_rules",
         "_sources",
-        "closed",
         "exact",
         "provider",
     )
 
     def __init__(self, provider: str, data: Mapping[str, Any]) -> None:
         self.provider = provider
-        self.closed: bool = data.get("closed", False)
         self.exact: dict[str, int] = data["names"]
         self._api: str | None = data.get("api")
         self._delegate: Mapping[str, str] | None = data.get("delegate")
@@ -145,6 +142,11 @@ class _Book:
             deprecated=data.get("deprecated", False),
             sources={figure: source for figure, source in named.items() if source is not None},
         )
+
+
+@cache
+def _closed() -> frozenset[str]:
+    return frozenset(json.loads((_DATA / _INDEX).read_bytes())["closed"])
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 DAY_S = 86400
 
@@ -32,8 +33,7 @@ class Price:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class PriceRow:
+class PriceRow(NamedTuple):
     """A price and when it holds.
 
     ``since`` is a Unix time (None: always), ``hours`` a daily window in seconds of the UTC day,
@@ -55,8 +55,7 @@ class PriceRow:
         return start <= second < end if start <= end else second >= start or second < end
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where figures come from.
 
     ``date`` (``YYYY-MM-DD``) is the newest date that the source's own release names, so the figures

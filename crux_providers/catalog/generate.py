@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).parent / "data"
+INDEX = "index.json"
 
 NAMES = {"google": "gemini", "x-ai": "xai"}
 """Where this library calls a provider by another name than the price source."""
@@ -152,7 +153,6 @@ def main(argv: list[str] | None = None) -> int:
             args.out / f"{name}.json",
             {
                 "provider": name,
-                "closed": name in CLOSED,
                 "api": vendor.api_pattern,
                 "sources": sources,
                 **book,
@@ -166,6 +166,8 @@ def main(argv: list[str] | None = None) -> int:
             for kind, source in book["sources"].items()
         }
         write(args.out / f"{name}.json", {"provider": name, **book, "sources": own})
+    index = {"closed": sorted(CLOSED)}
+    (args.out / INDEX).write_text(json.dumps(index) + "\n", encoding="utf-8")
     _write_licences(args.out, ["genai-prices", *sorted(PROFILES.values())])
     return 0
 

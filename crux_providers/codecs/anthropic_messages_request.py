@@ -122,7 +122,7 @@ def encode(request: ChatRequest, *, stream: bool, options: Options = DEFAULTS) -
 
 
 def _is_one_of(model: str | None, prefixes: tuple[str, ...]) -> bool:
-    return model is not None and model.startswith(prefixes)
+    return model is not None and model.startswith(tuple(prefixes))
 
 
 def _max_tokens(request: ChatRequest, options: Options) -> int:

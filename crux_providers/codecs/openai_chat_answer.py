@@ -15,7 +15,7 @@ from crux_providers.base.models import JSON
 from .openai_chat_errors import in_band
 from .openai_chat_message import MessageReader, merged
 from .openai_chat_tables import FINISH_REASONS, finish_reason, read_usage
-from .reading import as_list, as_mapping, as_text, dig, malformed, need_list
+from .reading import as_count, as_list, as_mapping, as_text, dig, malformed, need_list
 
 MESSAGE_FIELDS = ("annotations",)
 """Fields of a message that stand in ``wire_fields`` by their own name; others under ``message``."""
@@ -201,7 +201,7 @@ class Answer:
 
     def _wire_fields(self) -> Iterator[tuple[str, JSON]]:
         for name, value in self._top.items():
-            if value or name != "created":  # 0 is what our own rendering says of a time unknown
+            if name != "created" or as_count(value):  # our own rendering of a time unknown is 0
                 yield name, value
         message = self._message.fields
         for name in MESSAGE_FIELDS:

@@ -359,7 +359,7 @@ class WireCall(NamedTuple):
 
 def read_call(entry: dict[str, JSON]) -> WireCall | None:
     """One entry of ``tool_calls``, whole or a piece; None for a kind that nobody here knows."""
-    kind = entry.get("type")
+    kind = opt_text(entry.get("type"), "type of a tool call")
     inner = entry.get("custom") if kind == "custom" else entry.get("function")
     if inner is None and kind not in (None, "", "function"):
         return None

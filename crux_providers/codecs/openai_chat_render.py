@@ -304,9 +304,11 @@ def _end(state: RenderState) -> list[WireEvent]:
         last.data["request_id"] = state.request_id
     last.data["choices"][0] |= {"finish_reason": state.finish_reason or "stop", **choice}
     chunks: list[WireEvent] = []
-    for other in as_list(fields.get("choices")):
+    for number, other in enumerate(as_list(fields.get("choices")), 1):
         chunk = _chunk(state, as_mapping(dig(other, "message")))
         rest = {k: v for k, v in as_mapping(other).items() if k != "message"}
+        if type(rest.get("index")) is not int or rest["index"] < 1:  # never the answer's own
+            rest["index"] = number
         chunk.data["choices"][0] |= rest
         chunks.append(chunk)
     chunks.append(last)

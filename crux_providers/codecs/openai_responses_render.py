@@ -222,7 +222,8 @@ def _end(error: str | None, state: RenderState, out: list[WireEvent]) -> None:
     _close(state, out, everything=True)
     response = _response(state)
     if error is None:
-        _emit(state, out, f"response.{response['status']}", response=response)
+        ended = "incomplete" if response["status"] == "incomplete" else "completed"
+        _emit(state, out, f"response.{ended}", response=response)
         return
     word, _, message = error.partition(":")
     code = ErrorCode(word) if word in ErrorCode.__members__.values() else ErrorCode.INTERNAL

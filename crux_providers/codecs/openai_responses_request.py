@@ -59,6 +59,10 @@ class Options:
       of that name, which not every server has
       (github.com/0xPlaygrounds/rig/issues/1344, 2026-02-03).
     - ``item_ids``: whether items of earlier answers go back with their ids.
+    - ``linked_reasoning``: whether reasoning needs the item it led to: OpenAI refuses reasoning that
+      nothing follows, or only a message that is no longer the original one (it has no id). Such
+      reasoning is left out (recorded: openai/responses_error_400_then_ok__pydantic-ai). DeepSeek
+      takes it (recorded: deepseek/responses_reasoning__pydantic-ai).
     - ``reasoning_budget``: the field of ``reasoning`` that takes a number of tokens
       (``max_tokens`` at OpenRouter), or None. ``stop_field``, ``seed_field``: OpenAI has neither.
     - ``json_object``, ``json_schema``: whether the formats exist.
@@ -70,6 +74,7 @@ class Options:
     system_role: str | None = None
     instructions: bool = False
     item_ids: bool = True
+    linked_reasoning: bool = True
     reasoning_budget: str | None = None
     stop_field: str | None = None
     seed_field: str | None = None
@@ -350,12 +355,8 @@ class _Input:
         items = writer.items
         if plain and not message.content and not items:
             items.append({"role": "assistant", "content": ""})
-        if not more and items and items[-1].get("type") == "reasoning":
-            # OpenAI: "Item 'rs_...' of type 'reasoning' was provided without its required following
-            # item" (recorded: openai/responses_error_400_then_ok__pydantic-ai).
-            self.lost.append("reasoning that nothing followed: left out")
-            while items and items[-1].get("type") == "reasoning":
-                items.pop()
+        if self.options.linked_reasoning:
+            items = self._linked(items, more=more)
         said = [item for item in items if item.get("role") == "assistant"]
         if said:
             said[0].update(message.extra or {})
@@ -363,6 +364,19 @@ class _Input:
             for item in items:
                 item.pop("id", None)
         return list(items)
+
+    def _linked(self, items: list[dict[str, Any]], *, more: bool) -> list[dict[str, Any]]:
+        """The items without reasoning whose original follower is gone."""
+        kept: list[dict[str, Any]] = []
+        following: Mapping[str, JSON] | None = {"type": "function_call"} if more else None
+        for item in reversed(items):
+            reasoning = item.get("type") == "reasoning"
+            if reasoning and "id" in item and not _leads_to(following):
+                self.lost.append("reasoning without the item it led to: left out")
+                continue
+            kept.append(item)
+            following = item
+        return kept[::-1]
 
     def _answered(
         self, part: ContentPart, writer: ItemWriter, returning: Sequence[JSON]
@@ -400,6 +414,11 @@ class _Input:
         if item["type"] == "custom_tool_call":
             self._custom.add(call.id)
         return item
+
+
+def _leads_to(item: Mapping[str, JSON] | None) -> bool:
+    """Whether an item may be what reasoning led to; a message without an id is another one."""
+    return item is not None and (item.get("role") != "assistant" or "id" in item)
 
 
 def is_content(data: JSON) -> bool:

@@ -27,9 +27,9 @@ def __getattr__(name: str) -> Any:
 
 
 _TEMPLATE = re.compile(r"<.*>|\$?\{.*\}|\[.*\]|%.*%", re.DOTALL)
-_FILLER = re.compile(r"[x*•…]{3,}", re.IGNORECASE)
+_FILLER = re.compile(r"x{3,}|[*•.]{3,}|…+", re.IGNORECASE)
 _JOINED = re.compile(r"(your|insert|enter|add|put|replace|paste)[a-z]*(key|token|secret)(here)?")
-_SEPARATORS = re.compile(r"[\s_\-.]+")
+_SEPARATORS = re.compile(r"[\s_\-]+")
 _MARKERS = frozenset(
     {
         "add", "change", "changeme", "dummy", "enter", "example", "fill", "here", "insert", "paste",

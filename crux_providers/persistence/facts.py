@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -21,12 +21,12 @@ from .times import parse_created_at
 
 REFRESH_S = 5.0
 """How old a snapshot may be before a look at it asks for a newer one."""
-KEEP_OWN_S = 60.0
-"""How long this process's own observations stand over what the database says."""
 
 ModelKey = tuple[str, str]
 Facts = Mapping[ModelKey, ModelFacts]
 T = TypeVar("T")
+
+_NONE: Facts = MappingProxyType({})
 
 
 class Snapshot(Generic[T]):
@@ -74,7 +74,8 @@ class Snapshot(Generic[T]):
 class ObservedFacts:
     """Observed facts by (provider, model), this process's own observations included at once.
 
-    A snapshot is a mapping that never changes; a fact that changes makes a new one.
+    A snapshot is a mapping that never changes; the first look after a fact changed makes a new
+    one, so that handing an observation over costs no more than a dictionary entry.
     """
 
     def __init__(
@@ -83,58 +84,65 @@ class ObservedFacts:
         ask: Callable[[Callable[[Facts | None], None]], object],
     ) -> None:
         self._stored: Snapshot[Facts | None] = Snapshot(load, ask, None)
-        self._base: Facts | None = None
+        self._base: Facts = _NONE
         self._own: dict[tuple[str, str, str, str], Observation] = {}
-        self._merged: Facts = MappingProxyType({})
+        self._changed = False
+        self._merged: Facts = _NONE
         self._lock = threading.Lock()
 
     def snapshot(self) -> Facts:
         """What is known now; no I/O after the first time."""
         stored = self._stored.get()
-        if stored is not self._base:
-            self._rebase(stored)
+        if self._changed or (stored is not None and stored is not self._base):
+            self._merge(stored)
         return self._merged
 
     def reload(self) -> Facts:
         """What is known, as the database has it this moment."""
-        self._rebase(self._stored.reload())
+        self._merge(self._stored.reload())
         return self._merged
 
     def forget(self) -> None:
         """Drop everything, this process's own observations too."""
         with self._lock:
             self._own.clear()
-            self._merged = MappingProxyType({})
             self._stored.forget()
-            self._base = None
+            self._base = self._merged = _NONE
 
     def renew_lock(self) -> None:
         """In a forked child: another thread of the parent may have held the lock."""
         self._lock = threading.Lock()
 
     def note(self, seen: Observation) -> None:
-        """Take this process's own observation; what is known already costs one lookup."""
+        """Take this process's own observation; a truth that is known already changes nothing."""
         model = self._merged.get((seen.provider, seen.model))
-        if model is not None:
+        if model is not None and seen.value:
             known = model.facts.get((seen.feature, seen.mode))
-            if known is not None and known.value and seen.value:
+            if known is not None and known.value:
                 return
+        self._own[(seen.provider, seen.model, seen.feature, seen.mode)] = seen
+        self._changed = True
+
+    def _merge(self, stored: Facts | None) -> None:
         with self._lock:
-            self._own[(seen.provider, seen.model, seen.feature, seen.mode)] = seen
-            self._merged = overlay(self._merged, [seen])
+            self._changed = False  # before the look at _own, so that what comes meanwhile counts
+            own = list(self._own.items())
+            if stored is not None:  # None: it cannot be read just now; what was known stays
+                self._base = stored
+                for key, seen in own:
+                    known = stored.get(key[:2], NO_FACTS).facts.get(key[2:])
+                    if known is not None and known.at >= seen.at:
+                        self._drop_own(key, seen)
+            self._merged = overlay(self._base, [seen for _, seen in own])
 
-    def _rebase(self, stored: Facts | None) -> None:
-        with self._lock:
-            self._base = stored
-            if stored is None:  # nothing could be read: what is known in memory stays
-                return
-            oldest = time.time() - KEEP_OWN_S
-            for key in [key for key, seen in self._own.items() if seen.at < oldest]:
-                del self._own[key]
-            self._merged = overlay(stored, self._own.values())
+    def _drop_own(self, key: tuple[str, str, str, str], seen: Observation) -> None:
+        # note() takes no lock, so what is taken out may be newer than what was meant.
+        taken = self._own.pop(key)
+        if taken is not seen:
+            self._own.setdefault(key, taken)
 
 
-def overlay(facts: Facts, seen: Any) -> Facts:
+def overlay(facts: Facts, seen: Iterable[Observation]) -> Facts:
     """``facts`` with newer observations over them; pure."""
     merged = dict(facts)
     for one in seen:

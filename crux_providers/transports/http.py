@@ -16,7 +16,7 @@ without end, from the framing, and what is no network error at all, such as vcrp
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import weakref
 from collections import deque
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from ..base.timeouts import CallScope
 from ..base.wire import Endpoint, Framing, WireEvent, WireRequest, WireResponse
 from ..codecs.framing import FrameDecoder, framing_decoder
 from .http_call import Call
-from .http_connections import AsyncPooledTransport, PooledTransport, lease, lease_async
+from .http_connections import Leases
 from .http_content import content_decoder
 from .http_exchange import (
     AsyncExchange,
@@ -61,11 +61,9 @@ class HttpTransport:
     def __init__(self, endpoint: Endpoint, *, httpx_transport: Any = None) -> None:
         self._endpoint = endpoint
         self._foreign = httpx_transport
-        self._builder: RequestBuilder | None = None
-        self._pool: PooledTransport | None = None
-        self._async_pools: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, AsyncPooledTransport
-        ] = weakref.WeakKeyDictionary()
+        self._requests = RequestBuilder(endpoint)
+        self._leases = Leases(self._requests.pool_key)
+        weakref.finalize(self, self._leases.release)
 
     def __repr__(self) -> str:
         return f"HttpTransport({self._endpoint!r})"
@@ -139,12 +137,11 @@ class HttpTransport:
             raise
 
     def close(self) -> None:
-        """Let go of the pools; the last transport out closes their idle connections.
+        """Give the pools back; the last transport out closes their idle connections.
 
         May be called twice, and the transport used again.
         """
-        self._pool = None
-        self._async_pools.clear()
+        self._leases.release()
 
     async def aclose(self) -> None:
         """The async twin of :meth:`close`; no socket of ours needs its loop to close."""
@@ -155,10 +152,7 @@ class HttpTransport:
     def _exchange(self, call: Call) -> Exchange:
         foreign = self._foreign
         if foreign is None:
-            pool = self._pool
-            if pool is None or pool.connections.closed:
-                pool = self._pool = lease(self._prepared().pool_key())
-            return Exchange(pool, call)
+            return Exchange(self._leases.pool(), call)
         if not hasattr(foreign, "handle_request"):
             raise WireFailure("local", "this httpx transport answers async calls only")
         kind = InProcessExchange if isinstance(foreign, IN_PROCESS) else ForeignExchange
@@ -167,23 +161,14 @@ class HttpTransport:
     def _async_exchange(self, call: Call) -> AsyncExchange:
         foreign = self._foreign
         if foreign is None:
-            loop = asyncio.get_running_loop()
-            pool = self._async_pools.get(loop)
-            if pool is None or pool.connections.closed:
-                pool = self._async_pools[loop] = lease_async(loop, self._prepared().pool_key())
-            return AsyncExchange(pool, call)
+            return AsyncExchange(self._leases.async_pool(), call)
         if not hasattr(foreign, "handle_async_request"):
             raise WireFailure("local", "this httpx transport answers sync calls only")
         return AsyncForeignExchange(foreign, call)
 
-    def _prepared(self) -> RequestBuilder:
-        if self._builder is None:
-            self._builder = RequestBuilder(self._endpoint)
-        return self._builder
-
     def _http_request(self, request: WireRequest, call: Call) -> httpx.Request:
         timeouts = own_timeouts(call) if self._foreign is None else plain_timeouts(call)
-        return self._prepared().build(request, timeouts)
+        return self._requests.build(request, timeouts)
 
     def _open(self, exchange: Exchange, request: WireRequest) -> tuple[int, dict[str, str]]:
         response = exchange.open(self._http_request(request, exchange.call))
@@ -326,7 +311,7 @@ class HttpStream:
     """An open stream. Iterate for events; ``close`` ends it early, from any thread."""
 
     owned = True
-    __slots__ = ("_exchange", "_feed", "_over", "_reading", "_ready", "headers", "status")
+    __slots__ = ("_exchange", "_feed", "_lock", "_over", "_reading", "_ready", "headers", "status")
 
     def __init__(
         self, status: int, headers: Mapping[str, str], feed: _Feed, exchange: Exchange
@@ -336,6 +321,7 @@ class HttpStream:
         self._feed = feed
         self._exchange = exchange
         self._ready: deque[WireEvent] = deque()
+        self._lock = threading.Lock()  # between a reader and whoever closes
         self._reading = False
         self._over = False
 
@@ -345,14 +331,17 @@ class HttpStream:
     def __next__(self) -> WireEvent:
         ready = self._ready
         while not ready:
-            if self._over:
+            if not self._pull():
                 raise StopIteration
-            self._pull()
         return ready.popleft()
 
-    def _pull(self) -> None:
+    def _pull(self) -> bool:
+        """Read once; False where the stream is over."""
         exchange = self._exchange
-        self._reading = True
+        with self._lock:
+            if self._over:
+                return False
+            self._reading = True
         try:
             with _Mapping(exchange.call):
                 chunk = exchange.read()
@@ -361,20 +350,25 @@ class HttpStream:
             self._over = True
             exchange.close()
             raise
-        finally:
+        with self._lock:
             self._reading = False
-        if chunk is None:
-            self._over = True
+            closed = self._over  # meanwhile, from another thread
+            self._over = closed or chunk is None
+        if self._over:
             exchange.close()
-        self._ready.extend(events)
+        if not closed:
+            self._ready.extend(events)
+        return not closed
 
     def close(self) -> None:
         """End the stream. The socket is closed unless the answer's end has come already."""
-        if self._over:
-            return
-        self._over = True
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+            reading = self._reading
         self._ready.clear()
-        if self._reading:
+        if reading:
             self._exchange.call.interrupt()  # the reader, in another thread, closes the rest
         else:
             self._exchange.leave()
@@ -407,13 +401,15 @@ class AsyncHttpStream:
     async def __anext__(self) -> WireEvent:
         ready = self._ready
         while not ready:
-            if self._over:
+            if not await self._pull():
                 raise StopAsyncIteration
-            await self._pull()
         return ready.popleft()
 
-    async def _pull(self) -> None:
+    async def _pull(self) -> bool:
+        """Read once; False where the stream is over."""
         exchange = self._exchange
+        if self._over:
+            return False
         self._reading = True
         try:
             with _Mapping(exchange.call):
@@ -423,12 +419,14 @@ class AsyncHttpStream:
             self._over = True
             await exchange.close()
             raise
-        finally:
-            self._reading = False
-        if chunk is None:
-            self._over = True
+        self._reading = False
+        closed = self._over  # meanwhile, by another task
+        self._over = closed or chunk is None
+        if self._over:
             await exchange.close()
-        self._ready.extend(events)
+        if not closed:
+            self._ready.extend(events)
+        return not closed
 
     async def aclose(self) -> None:
         """End the stream. The socket is closed unless the answer's end has come already."""

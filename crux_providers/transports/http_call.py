@@ -217,6 +217,13 @@ class Line:
             self.owner = None
             self.sock.close()
 
+    def drop_copy(self) -> None:
+        """In a forked child: a close without a shutdown, and without a lock that a thread which is
+        not here may hold."""
+        self._lock = threading.RLock()
+        self.owner = None
+        self.sock.close()
+
     def is_readable(self) -> bool:
         """Whether a read would not wait: there are bytes, or the peer is gone."""
         number = self.sock.fileno()
@@ -234,7 +241,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._lines: weakref.WeakSet[Line] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant, as that of a line
 
     def add(self, line: Line) -> None:
         """``line`` is open."""
@@ -248,13 +255,14 @@ class Lines:
         with self._lock:
             return list(self._lines)
 
-    def close(self) -> None:
-        """Close every socket."""
+    def close(self, *, idle_only: bool = False) -> None:
+        """Close every socket, or those that serve no call."""
         for line in self._all():
-            line.close()
+            if line.owner is None or not idle_only:
+                line.close()
 
     def drop_copies(self) -> None:
         """In a forked child: close its copies of the sockets and leave the connections, which are
-        the parent's, alone. Takes no lock, since a thread that is not here may hold it."""
+        the parent's, alone."""
         for line in list(self._lines):
-            line.sock.close()
+            line.drop_copy()

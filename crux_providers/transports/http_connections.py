@@ -1,9 +1,9 @@
 """Pools: open connections kept for the next call, shared by the transports of one process.
 
 A pool serves one origin under one set of proxy and TLS settings, for threads or for one event loop.
-Transports lease it from a registry that holds it weakly: the last one out closes its sockets, and
-with an event loop its pools go too. A forked child starts with none; it only drops its copies of
-the parent's sockets, so that the parent's go on.
+Transports lease it: the last one out closes its idle connections, and with an event loop its pools
+go too. A forked child starts with none; it only drops its copies of the parent's sockets, so that
+the parent's go on.
 
 httpcore's own pool walks over all connections twice per request, queues requests where it could
 open a connection, and with asyncio can lose one to a cancelled task. With one origin a pool is
@@ -19,7 +19,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +68,7 @@ class PoolKey:
             proxy = httpx.Proxy(self.proxy)
         except (ValueError, httpx.InvalidURL):
             # No cause: its message repeats the URL, which may hold a password.
-            raise WireFailure(
-                "local", "the proxy is no http, https or socks5 URL"
-            ) from None
+            raise WireFailure("local", "the proxy is no http, https or socks5 URL") from None
         url = proxy.url
         if url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
             raise WireFailure(
@@ -135,10 +133,16 @@ class Connections:
                 return
             oldest.close()
 
-    def close(self) -> None:
-        """Close every socket; none is kept from here on."""
+    def retire(self, *, idle_only: bool = False) -> None:
+        """Close the sockets, or those of idle connections; none is kept from here on."""
         self.closed = True
-        self.backend.lines.close()
+        self.backend.lines.close(idle_only=idle_only)
+        self._idle.clear()
+
+    def forget(self) -> None:
+        """In a forked child: none of these connections is ours."""
+        self.closed = True
+        self.backend.lines.drop_copies()
         self._idle.clear()
 
 
@@ -198,10 +202,16 @@ class AsyncConnections:
         else:
             await connection.aclose()
 
-    def close(self) -> None:
-        """Close every socket; needs no running loop, since the sockets are plain ones."""
+    def retire(self, *, idle_only: bool = False) -> None:
+        """Close the sockets, or those of idle connections; plain sockets need no running loop."""
         self.closed = True
-        self.backend.lines.close()
+        self.backend.lines.close(idle_only=idle_only)
+        self._idle.clear()
+
+    def forget(self) -> None:
+        """In a forked child: none of these connections is ours."""
+        self.closed = True
+        self.backend.lines.drop_copies()
         self._idle.clear()
 
 
@@ -228,66 +238,108 @@ class PooledTransport(httpx.HTTPTransport):
     """httpx's transport over a pool of ours. What it inherits is what vcrpy patches.
 
     It makes no pool and no SSL context of its own: ``_pool``, which ``handle_request`` calls, is
-    the one thing of httpx's inside that is relied on (a test holds it).
+    the one thing of httpx's inside that is relied on (a test holds it). ``users`` counts leases.
     """
 
     def __init__(self, key: PoolKey) -> None:
+        self.users = 0
         self.connections = Connections(key)
         self._pool = self.connections  # type: ignore[assignment]  # has the one method that is used
-        self.closer = weakref.finalize(self, self.connections.close)
+        _connections.add(self.connections)
+        weakref.finalize(self, self.connections.retire)
 
 
 class AsyncPooledTransport(httpx.AsyncHTTPTransport):
     """The async twin of :class:`PooledTransport`."""
 
     def __init__(self, key: PoolKey) -> None:
+        self.users = 0
         self.connections = AsyncConnections(key)
         self._pool = self.connections  # type: ignore[assignment]  # has the one method that is used
-        self.closer = weakref.finalize(self, self.connections.close)
+        _connections.add(self.connections)
+        weakref.finalize(self, self.connections.retire)
 
 
-AsyncPools = weakref.WeakValueDictionary[PoolKey, AsyncPooledTransport]
+_connections: weakref.WeakSet[Connections | AsyncConnections] = weakref.WeakSet()
+_pools: dict[PoolKey, PooledTransport] = {}
+_async_pools: weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, dict[PoolKey, AsyncPooledTransport]
+] = weakref.WeakKeyDictionary()
+_lock = threading.RLock()  # re-entrant: a transport that nobody holds releases in its finalizer
 
-_pools: weakref.WeakValueDictionary[PoolKey, PooledTransport] = weakref.WeakValueDictionary()
-_async_pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncPools] = (
-    weakref.WeakKeyDictionary()
-)
-_lock = threading.Lock()
 
+class Leases:
+    """The pools one transport uses. A pool nobody leases any more closes its idle connections.
 
-def lease(key: PoolKey) -> PooledTransport:
-    """The pool for ``key``, which lives as long as somebody holds it."""
-    with _lock:
-        pool = _pools.get(key)
-        if pool is None:
-            pool = _pools[key] = PooledTransport(key)
+    Neither a pool nor a lease keeps an event loop alive.
+    """
+
+    def __init__(self, key: Callable[[], PoolKey]) -> None:
+        self._key = key
+        self._pool: PooledTransport | None = None
+        self._async_pools: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, AsyncPooledTransport
+        ] = weakref.WeakKeyDictionary()
+
+    def pool(self) -> PooledTransport:
+        """The pool for threads."""
+        pool = self._pool
+        if pool is None or pool.connections.closed:
+            key = self._key()
+            with _lock:
+                pool = _pools.get(key)
+                if pool is None or pool.connections.closed:
+                    _drop_retired(_pools)
+                    pool = _pools[key] = PooledTransport(key)
+                pool.users += 1
+                self._pool = pool
         return pool
 
-
-def lease_async(loop: asyncio.AbstractEventLoop, key: PoolKey) -> AsyncPooledTransport:
-    """The pool for ``key`` on ``loop``. Neither the pool nor its holders keep the loop alive."""
-    with _lock:
-        pools = _async_pools.setdefault(loop, weakref.WeakValueDictionary())
-        pool = pools.get(key)
-        if pool is None:
-            pool = pools[key] = AsyncPooledTransport(key)
+    def async_pool(self) -> AsyncPooledTransport:
+        """The pool for the running event loop."""
+        loop = asyncio.get_running_loop()
+        pool = self._async_pools.get(loop)
+        if pool is None or pool.connections.closed:
+            key = self._key()
+            with _lock:
+                pools = _async_pools.setdefault(loop, {})
+                pool = pools.get(key)
+                if pool is None or pool.connections.closed:
+                    _drop_retired(pools)
+                    pool = pools[key] = AsyncPooledTransport(key)
+                pool.users += 1
+                self._async_pools[loop] = pool
         return pool
 
+    def release(self) -> None:
+        """Give all of them back. May be called twice, and pools leased again."""
+        with _lock:
+            pools = [self._pool, *self._async_pools.values()]
+            self._pool = None
+            self._async_pools.clear()
+            for pool in pools:
+                if pool is None:
+                    continue
+                pool.users -= 1
+                if pool.users == 0:
+                    pool.connections.retire(idle_only=True)
 
-def _drop_after_fork() -> None:
+
+def _drop_retired(registry: dict[PoolKey, Any]) -> None:
+    for key, pool in list(registry.items()):
+        if pool.connections.closed:
+            del registry[key]
+
+
+def _after_fork_in_child() -> None:
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     forget_locks_after_fork()
-    held: list[PooledTransport | AsyncPooledTransport] = list(_pools.values())
-    for pools in list(_async_pools.values()):
-        held.extend(pools.values())
+    for connections in list(_connections):
+        connections.forget()
     _pools.clear()
     _async_pools.clear()
-    for pool in held:
-        pool.closer.detach()
-        pool.connections.closed = True
-        pool.connections.backend.lines.drop_copies()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_drop_after_fork)
+    os.register_at_fork(after_in_child=_after_fork_in_child)

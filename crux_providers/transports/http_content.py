@@ -178,7 +178,8 @@ def content_decoder(headers: Mapping[str, str]) -> ContentDecoder | None:
             decoders.append(_DECODERS[name]())
         except (KeyError, ImportError) as exc:
             raise WireFailure(
-                "local", f"the server packed its answer as {name}, which nothing here unpacks",
+                "local",
+                f"the server packed its answer as {name}, which nothing here unpacks",
                 cause=exc,
             ) from exc
     return decoders[0] if len(decoders) == 1 else _Chain(decoders) if decoders else None

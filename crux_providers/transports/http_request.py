@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -27,25 +28,32 @@ _MAX_URLS = 128
 class RequestBuilder:
     """Builds the requests of one endpoint; what does not change from call to call is made once.
 
-    Raises WireFailure(local) for a URL, a header or a body that cannot be sent. No message holds a
-    header's value.
+    Raises WireFailure(local) for a URL, a header or a body that cannot be sent, and not before
+    there is something to send. No message holds a header's value.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._urls: dict[str, httpx.URL] = {}
+
+    @cached_property
+    def _base(self) -> httpx.URL:
         try:
-            base = httpx.URL(endpoint.base_url)
+            base = httpx.URL(self._endpoint.base_url)
         except (httpx.InvalidURL, ValueError) as exc:
             raise WireFailure("local", f"the base URL is none: {exc}", cause=exc) from exc
         if base.scheme not in _PORTS or not base.host:
             raise WireFailure("local", "the base URL needs http:// or https:// and a host")
-        self._endpoint = endpoint
-        self._base = base
-        self._urls: dict[str, httpx.URL] = {}
+        return base
+
+    @cached_property
+    def _headers(self) -> dict[bytes, bytes]:
+        base = self._base
         headers = {b"host": base.netloc, b"user-agent": f"crux/{__version__}".encode()}
         if base.userinfo:
             userinfo = b":".join(unquote_to_bytes(part) for part in base.userinfo.split(b":", 1))
             headers[b"authorization"] = b"Basic " + base64.b64encode(userinfo)
-        self._headers = headers | _encoded(endpoint.headers)
+        return headers | _encoded(self._endpoint.headers)
 
     def pool_key(self) -> PoolKey:
         """Which connections may serve this endpoint; reads the environment's proxies."""

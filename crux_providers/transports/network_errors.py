@@ -55,8 +55,15 @@ _STARTING = frozenset({"ConnectTimeout", "PoolTimeout"})
 _NETWORK_ERRNO = frozenset(
     getattr(errno, name)
     for name in (
-        "EADDRNOTAVAIL", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETRESET", "ENETUNREACH",
-        "ENOBUFS", "ENOTCONN", "ETIMEDOUT",
+        "EADDRNOTAVAIL",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETRESET",
+        "ENETUNREACH",
+        "ENOBUFS",
+        "ENOTCONN",
+        "ETIMEDOUT",
     )
     if hasattr(errno, name)
 )

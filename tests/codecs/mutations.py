@@ -5,18 +5,18 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 ODD_VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1.5, 2**70, 1e308, "", "x", "\ud800", "\x00", "[DONE]", [], {}, [None],
-    [[]], {"": None}, [{}], {"index": "0"}, [{"index": 0}, {"index": 0}], "error", {"error": {}},
+    None, True, False, 0, -1, 1.5, 2**70, 1e308, "", "x", "\ud800", "\x00", "[DONE]", [], {},
+    [None], [[]], {"": None}, [{}], {"index": "0"}, [{"index": 0}, {"index": 0}], "error", {"error": {}},
     {"message": {"detail": [{"loc": 5}]}},
 )  # fmt: skip
 ODD_TEXT: tuple[bytes, ...] = (
     b"\xff", b"\xed\xa0\x80", b"\\ud800", b"NaN", b"1e999", b"-", b"{", b"]", b"\x00", b"\r", b"\n",
-    b"\n\n", b"data: ", b": ping\n", b"event: error\n", b"[DONE]", b"null", b"9" * 5000, b"[" * 3000,
-    b'{"a":' * 2000,
+    b"\n\n", b"data: ", b": ping\n", b"event: error\n", b"[DONE]", b"null", b"9" * 5000,
+    b"[" * 3000, b'{"a":' * 2000,
 )  # fmt: skip
 
 
@@ -60,8 +60,8 @@ def spoiled_json(value: Any, dice: random.Random) -> Any:
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    for key in keys:
+    keys: Any = value if isinstance(value, dict) else ()
+    for key in range(len(value)) if isinstance(value, list) else keys:
         yield value, key
         yield from _places(value[key])
 
@@ -87,7 +87,6 @@ def spoiled_stream(body: bytes, dice: random.Random) -> bytes:
     events = body.split(b"\n\n")
     at = dice.randrange(len(events))
     other = dice.randrange(len(events))
-    change: Callable[[], Any]
     match dice.randrange(4):
         case 0:
             del events[at]

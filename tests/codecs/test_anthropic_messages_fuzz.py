@@ -26,7 +26,7 @@ from crux_providers.codecs.anthropic_messages import (
 )
 from crux_providers.codecs.framing import SSEDecoder, render_sse
 from tests import recordings
-from tests.codecs.test_anthropic_messages_answer import (
+from tests.codecs.anthropic_messages_wire import (
     CITED,
     FOUND,
     SEARCH,

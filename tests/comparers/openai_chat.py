@@ -4,19 +4,7 @@ The oracle is the SDK as it runs: its client over a transport that replays the r
 typed ``ChatCompletion`` for whole bodies, its stream and its ``ChatCompletionStreamState`` for
 streams, its exception classes for error statuses.
 
-Two request bodies are the same to a provider (:func:`canonical`) when they are equal as JSON after:
-
-1. a field that is null is left out, as is ``stream: false``; ``stream_options.include_usage`` is
-   ours to ask for;
-2. ``max_completion_tokens`` reads ``max_tokens`` (OpenAI calls the latter its deprecated name);
-3. ``stop: "x"`` reads ``stop: ["x"]``;
-4. a content that is one plain text part reads that text; null and "" are one thing in an
-   assistant turn;
-5. ``image_url: "u"`` reads ``image_url: {"url": "u"}``;
-6. a tool and a tool call without ``type`` are functions; a tool call's ``index`` is its position;
-   a tool's empty ``parameters`` are none, as is an empty list of tools; arguments "" read "{}".
-
-Nothing else is forgiven.
+What two request bodies that a provider reads the same are: ``openai_chat_requests``.
 """
 
 from __future__ import annotations
@@ -37,29 +25,11 @@ from crux_providers.base.models import ChatResponse
 from crux_providers.base.wire import WireEvent
 from crux_providers.codecs import openai_chat as codec
 from crux_providers.codecs.framing import SSEDecoder, render_sse
-from crux_providers.codecs.openai_chat import Options
+from tests.comparers.openai_chat_requests import compare_request
 from tests.recordings import Interaction
 
 SMALL = 4096
 """Bytes up to which a stream is split at every position."""
-
-OPTIONS: Mapping[str, Options] = {
-    "openrouter": Options(
-        reasoning_field="reasoning_details", reasoning_request="reasoning", pdf_url=True
-    ),
-    "deepseek": Options(reasoning_field="reasoning_content"),
-    "mistral": Options(
-        reasoning_field="thinking",
-        seed_field="random_seed",
-        pdf_part="document_url",
-        tool_id="[a-zA-Z0-9]{9}",
-        tool_id_length=9,
-    ),
-    "ollama": Options(reasoning_field="reasoning"),
-    "gemini": Options(reasoning_field="extra_content"),
-    "zai": Options(reasoning_field="reasoning_content"),
-}
-"""The knobs each provider was recorded with; the others take the defaults."""
 
 _COHERE = "Cohere's own API, no OpenAI dialect"
 REASONS: Mapping[str, str] = {
@@ -82,7 +52,7 @@ def compare(interaction: Interaction) -> list[str]:
     """The differences between codec and SDK on one exchange, in words."""
     words: list[str] = []
     if interaction.request_body is not None:
-        words += _compare_request(interaction)
+        words += compare_request(interaction)
     if interaction.status >= 300:
         return words + _compare_error(interaction)
     if not interaction.stream:
@@ -135,7 +105,7 @@ def _sdk_chunks(interaction: Interaction) -> Iterator[ChatCompletionChunk]:
     )
 
 
-# --- answers -------------------------------------------------------------------------------------
+# --- answers ---
 
 
 def decode_stream(body: bytes) -> list[ChatStreamEvent]:
@@ -244,7 +214,8 @@ def _differences(ours: ChatResponse, theirs: Any) -> list[str]:
     calls = _sdk_calls(message)
     mine = [(c.id, c.name, c.raw_arguments) for c in ours.tool_calls]
     if len(mine) == len(calls):  # an empty id on the wire is one that we make up
-        calls = [(theirs_id or mine_id, *rest) for (theirs_id, *rest), (mine_id, *_) in zip(calls, mine)]
+        both = zip(calls, mine, strict=True)
+        calls = [(given or made, *rest) for (given, *rest), (made, *_) in both]
         if any(not mine_id for mine_id, *_ in mine):
             return ["a tool call has no id"]
     usage = theirs.usage
@@ -281,7 +252,8 @@ def _differences(ours: ChatResponse, theirs: Any) -> list[str]:
 
 
 def _sdk_calls(message: Any) -> list[tuple[str, str, str]]:
-    calls = [(c.id, c.function.name, c.function.arguments or "") for c in getattr(message, "tool_calls", None) or ()]
+    given = getattr(message, "tool_calls", None) or ()
+    calls = [(c.id, c.function.name, c.function.arguments or "") for c in given]
     if (old := getattr(message, "function_call", None)) is not None:
         calls.append(("", old.name, old.arguments))
     return calls
@@ -313,8 +285,8 @@ def _sdk_finish(choice: Any, calls: list[Any]) -> str:
 
 def _sdk_cached(usage: Any) -> int:
     nested = _count(usage, "prompt_tokens_details", "cached_tokens")
-    flat = [getattr(usage, n, 0) or 0 for n in ("prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens")]
-    return nested or max(flat)
+    names = ("prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens")
+    return nested or max(getattr(usage, name, 0) or 0 for name in names)
 
 
 def _count(usage: Any, parent: str, name: str) -> int:
@@ -330,7 +302,7 @@ def _sdk_logprobs(choice: Any) -> Any:
     return [e.model_dump(exclude_unset=True) for e in content] if content else None
 
 
-# --- laws -----------------------------------------------------------------------------------------
+# --- laws ---
 
 
 def unfold(response: ChatResponse) -> Iterator[ChatStreamEvent]:
@@ -343,13 +315,14 @@ def unfold(response: ChatResponse) -> Iterator[ChatStreamEvent]:
         while calls and (part is None or calls[0][1].after == position):
             index, call = calls.pop(0)
             text = call.raw_arguments or ""
-            head = ToolCallDelta(index, call.id, call.name, text[:3], dialect=call.dialect, extra=call.extra)
+            own = {"dialect": call.dialect, "extra": call.extra}
+            head = ToolCallDelta(index, call.id, call.name, text[:3], **own)
             yield ChatStreamEvent(tool_call=head)
             yield ChatStreamEvent(tool_call=ToolCallDelta(index, arguments=text[3:]))
         match part:
             case None:
                 break
-            case _ if part.extra or part.data or part.url or part.signature:
+            case _ if part.text is None or part.extra or part.data or part.url or part.signature:
                 yield ChatStreamEvent(part=part)
             case _:
                 word = "delta" if part.type == "text" else part.type
@@ -377,7 +350,9 @@ def _laws(ours: ChatResponse) -> list[str]:
     return words
 
 
-_SAID_ELSEWHERE = ("object", "reasoning", "prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens")
+_SAID_ELSEWHERE = (
+    "object", "reasoning", "prompt_cache_hit_tokens", "num_cached_tokens", "cached_tokens",
+)  # fmt: skip
 
 
 def _lost(wire: Any, rendered: Any, path: str = "") -> list[str]:
@@ -392,7 +367,7 @@ def _lost(wire: Any, rendered: Any, path: str = "") -> list[str]:
     if isinstance(wire, list) and isinstance(rendered, list) and len(wire) == len(rendered):
         return [
             words
-            for i, (a, b) in enumerate(zip(wire, rendered))
+            for i, (a, b) in enumerate(zip(wire, rendered, strict=True))
             for words in _lost(a, b, f"{path}[{i}]")
         ]
     return [] if wire == rendered else [f"lost: {path[1:]} {wire!r} is rendered {rendered!r}"]
@@ -428,96 +403,12 @@ def pieces(body: bytes, cuts: list[int]) -> list[WireEvent]:
     """The wire events of a body that arrives in pieces."""
     frames = SSEDecoder()
     events: list[WireEvent] = []
-    for begin, end in zip([0, *cuts], [*cuts, len(body)]):
+    for begin, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
         events += frames.feed(body[begin:end])
     return events + frames.finish()
 
 
-# --- requests ---------------------------------------------------------------------------------------
-
-
-def _compare_request(interaction: Interaction) -> list[str]:
-    body = interaction.request_body
-    stream = bool(body.get("stream"))
-    request = codec.parse_request(body)
-    if len(request.messages) != len(body["messages"]) or "messages" in request.extra:
-        return ["request: messages were not read"]
-    if body.get("tools") and not request.tools:
-        return ["request: tools were not read"]
-    wire = codec.encode(
-        request, stream=stream, options=OPTIONS.get(interaction.provider, Options())
-    )
-    words = [f"request degraded: {line}" for line in wire.degraded]
-    return words + differences(canonical(body), canonical(wire.body), "request")
-
-
-def canonical(body: Mapping[str, Any]) -> Any:
-    """A request body in the one form of all those that a provider reads the same."""
-    out = {k: v for k, v in body.items() if v is not None and (k, v) != ("stream", False)}
-    options = out.pop("stream_options", None) or {}
-    if rest := {k: v for k, v in options.items() if k != "include_usage"}:
-        out["stream_options"] = rest
-    if "max_completion_tokens" in out:
-        out["max_tokens"] = out.pop("max_completion_tokens")
-    if isinstance(out.get("stop"), str):
-        out["stop"] = [out["stop"]]
-    if not out.get("tools"):
-        out.pop("tools", None)
-    else:
-        out["tools"] = [_canonical_tool(tool) for tool in out["tools"]]
-    out["messages"] = [_canonical_message(m) for m in out["messages"]]
-    return out
-
-
-def _canonical_tool(tool: Mapping[str, Any]) -> Any:
-    function = {k: v for k, v in tool.get("function", {}).items() if v not in (None, {})}
-    return {"type": "function", **tool, "function": function}
-
-
-def _canonical_message(message: Mapping[str, Any]) -> Any:
-    out = {k: v for k, v in message.items() if v is not None}
-    content = out.get("content")
-    if isinstance(content, list):
-        content = out["content"] = [_canonical_item(item) for item in content]
-        if len(content) == 1 and content[0].keys() == {"type", "text"}:
-            content = out["content"] = content[0]["text"]
-    if out["role"] == "assistant" and not content:
-        out.pop("content", None)
-    if "tool_calls" in out:
-        out["tool_calls"] = [
-            _canonical_call(position, call) for position, call in enumerate(out["tool_calls"])
-        ]
-    return out
-
-
-def _canonical_item(item: Mapping[str, Any]) -> Any:
-    if isinstance(item.get("image_url"), str):
-        return {**item, "image_url": {"url": item["image_url"]}}
-    return dict(item)
-
-
-def _canonical_call(position: int, call: Mapping[str, Any]) -> Any:
-    out = {"type": "function", **call}
-    if out.get("index") == position:
-        del out["index"]
-    if out["type"] == "function":
-        out["function"] = {**out["function"], "arguments": out["function"]["arguments"] or "{}"}
-    return out
-
-
-def differences(a: Any, b: Any, path: str) -> list[str]:
-    """Where two JSON values differ, by path."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        words = []
-        for key in [*a, *(k for k in b if k not in a)]:
-            words += differences(a.get(key, "(absent)"), b.get(key, "(absent)"), f"{path}.{key}")
-        return words
-    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return [w for i, (x, y) in enumerate(zip(a, b)) for w in differences(x, y, f"{path}[{i}]")]
-    return [] if a == b else [f"{path}: {a!r:.200} != {b!r:.200}"]
-
-
-# --- errors -------------------------------------------------------------------------------------------
+# --- errors ---
 
 _BY_CLASS: Mapping[type[openai.APIStatusError], frozenset[str]] = {
     openai.AuthenticationError: frozenset({"auth"}),
@@ -550,7 +441,7 @@ def _compare_error(interaction: Interaction) -> list[str]:
             "status": (ours.status, theirs.status_code),
             "request id": (ours.request_id, theirs.request_id),
             "message": (ours.message, body.get("message")),
-            "code": (ours.provider_code, theirs.code if isinstance(theirs.code, str) else theirs.type),
+            "code": (ours.provider_code, theirs.code or theirs.type),
         }
     )
     if ours.code not in _BY_CLASS[type(theirs)]:

@@ -254,6 +254,8 @@ def assert_fell_over(answer: tuple[str, Any], codes: set[str], second: ScriptedS
     assert [a["provider"] for a in crux["attempts"]] == ["one", "two"]
     failed, won = crux["attempts"]
     assert (failed["error_code"] or failed["outcome"]) in codes, failed
+    if failed["status"] is not None and failed["status"] >= 400:
+        assert failed["reason"] == "no", "the provider's own words are the reason"
     assert won["outcome"] == "success"
     assert crux["provider"] == "two"
 

@@ -105,8 +105,9 @@ def test_text_and_calls_survive_every_way_langchain_assembles_a_message(
         llm.invoke("x"),
         v1.invoke("x"),
         reduce(add, list(v1.stream("x"))),
-        llm.stream_events("x", version="v3").output,
     ]
+    if all(c.valid for c in response.tool_calls):  # langchain-core 1.7.2 fails on JSON like [1]
+        made.append(llm.stream_events("x", version="v3").output)
     for message in made:
         (back,) = to_messages([message])
         assert "".join(p.text or "" for p in back.parts if p.type == "text") == response.text

@@ -69,9 +69,7 @@ def test_a_dry_run_counts_and_changes_nothing(
     assert legacy.read_bytes() == before
 
 
-def test_apply_rewrites_and_says_what_was(
-    legacy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_apply_rewrites_and_says_what_was(legacy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, document, _ = run(capsys, "--db", str(legacy), "--apply", "--yes", "--json")
     assert code == 0
     assert document == {

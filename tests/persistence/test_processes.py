@@ -91,9 +91,7 @@ def _child(target: str, name: str, rows: int) -> None:
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
-def test_the_end_of_a_multiprocessing_child_writes_what_waits(
-    method: str, place: Location
-) -> None:
+def test_the_end_of_a_multiprocessing_child_writes_what_waits(method: str, place: Location) -> None:
     get_store().observe(Observation("p", "parent", "tools", True, "whole", time.time()))
     context = multiprocessing.get_context(method)
     children = [context.Process(target=_child, args=(place.target, f"c{n}", 300)) for n in range(4)]
@@ -165,7 +163,7 @@ def test_a_fork_in_a_busy_process_goes_on_on_both_sides(crux_db: Path) -> None:
             pid = os.fork()
             if pid == 0:
                 for _ in range(100):
-                    store.observe(Observation("p", f"child{k}", "tools", True, "whole", time.time()))
+                    store.observe(Observation("p", f"child{k}", "tools", True, "whole", 1.0))
                 store.close()
                 os._exit(0)
             children.append(pid)

@@ -87,7 +87,15 @@ def test_texts_are_told_from_the_json_they_spell(place: Location) -> None:
     for said in ("42", '{"a": 1}', "", {"a": 1}, [1], None, "caf\u00e9 \u2603"):
         repository.add(ChatLogEntry(request=said, response=said))
     entries = repository.list(limit=None)[::-1]
-    assert [e.request for e in entries] == ["42", '{"a": 1}', "", {"a": 1}, [1], None, "caf\u00e9 \u2603"]
+    assert [e.request for e in entries] == [
+        "42",
+        '{"a": 1}',
+        "",
+        {"a": 1},
+        [1],
+        None,
+        "caf\u00e9 \u2603",
+    ]
     assert [e.request for e in entries] == [e.response for e in entries]
 
 

@@ -63,7 +63,9 @@ def test_an_observation_is_known_at_once_and_stored_soon(store: Store) -> None:
     assert store.snapshot()[("p", "m")].flags(time.time()) == {"tools": True}
     assert load_observed("p") == {"m": {"tools": True}}
     with open_database(store.location) as database:
-        rows = database.execute("SELECT provider, model_id, feature, value FROM observed_capabilities")
+        rows = database.execute(
+            "SELECT provider, model_id, feature, value FROM observed_capabilities"
+        )
         assert rows == [("p", "m", "tools", 1)]
         ((stamp,),) = database.execute("SELECT updated_at FROM observed_capabilities")
     assert datetime.fromisoformat(stamp).tzinfo is not None
@@ -126,8 +128,8 @@ def test_rows_without_evidence_count_too(store: Store) -> None:
             ("pdf", 0, datetime.now(UTC).isoformat()),
         ):
             database.execute(
-                "INSERT INTO observed_capabilities (provider, model_id, feature, value, updated_at) "
-                "VALUES ('p', 'm', ?, ?, ?)",
+                "INSERT INTO observed_capabilities "
+                "(provider, model_id, feature, value, updated_at) VALUES ('p', 'm', ?, ?, ?)",
                 (feature, value, at),
             )
     assert load_observed("p") == {"m": {"tools": True, "pdf": False}}
@@ -198,15 +200,19 @@ def test_calls_and_attempts_come_back_as_they_went_in(store: Store) -> None:
             "slow down", None, 12.5, retry_after=3.0, request_id="req_1",
         ),
         Attempt(
-            call.call_id, 2, "default", "q", "n", "ok", now + 1, True, None, 200, None, 80.25, 900.5,
-            100, 20, 120, 64, 8, 16, 0.00125, "req_2", "resp_2", "n-2025", None, {"degraded": ["x"]},
+            call.call_id, 2, "default", "q", "n", "ok", now + 1, True, None, 200, None, 80.25,
+            900.5, 100, 20, 120, 64, 8, 16, 0.00125, "req_2", "resp_2", "n-2025", None,
+            {"degraded": ["x"]},
         ),
     ]  # fmt: skip
     store.put(call)
     for row in rows:
         store.put(row)
     assert store.read(partial(ledger.show_call, call_id=call.call_id), (None, [])) == (call, rows)
-    assert store.read(partial(ledger.show_call, call_id=call.call_id[:14]), (None, [])) == (call, rows)
+    assert store.read(partial(ledger.show_call, call_id=call.call_id[:14]), (None, [])) == (
+        call,
+        rows,
+    )
     assert store.read(ledger.list_attempts, []) == rows[::-1]
     assert store.read(partial(ledger.list_attempts, error_code="rate_limit"), []) == rows[:1]
     assert store.read(partial(ledger.list_attempts, provider="q", limit=1), []) == rows[1:]

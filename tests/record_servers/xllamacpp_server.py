@@ -1,8 +1,8 @@
 """The upstream llama.cpp server (wheel `xllamacpp`) on loopback, as the cassettes were recorded.
 
-    python -m tests.record_servers.xllamacpp_server MODEL.gguf --port 18091
-    python -m tests.record_servers.xllamacpp_server MODEL.gguf --port 18093 --tools
-    python -m tests.record_servers.xllamacpp_server MODEL.gguf --port 18094 --key SOME-KEY
+python -m tests.record_servers.xllamacpp_server MODEL.gguf --port 18091
+python -m tests.record_servers.xllamacpp_server MODEL.gguf --port 18093 --tools
+python -m tests.record_servers.xllamacpp_server MODEL.gguf --port 18094 --key SOME-KEY
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ EXAMPLE = Path(__file__).parent.parent.parent / "routes.yaml"
 FULL = """\
 version: 1
 providers:
-  lab: {dialect: openai_chat, base_url: "${LAB_URL:-http://127.0.0.1:8000/v1}", api_key: "${LAB_KEY:-}"}
+  lab: {dialect: openai_chat, base_url: "${LAB_URL:-http://box:8000/v1}", api_key: "${LAB_KEY:-}"}
 models:
   lab:qwen3-8b: {context: 32768, price: {input: 0, output: 0}, capabilities: [tools, json_schema]}
 routes:
@@ -61,7 +61,7 @@ observed: {expire: 7d}
 ledger: {keep: 30d}
 chat_logs: false
 tests:
-  - {name: cheap, route: default, needs: {tools: true, input_tokens: 2000}, expect: openai:gpt-5-mini}
+  - {name: a, route: default, needs: {tools: true, input_tokens: 20}, expect: openai:gpt-5-mini}
 """
 
 

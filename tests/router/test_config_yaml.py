@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -204,8 +205,6 @@ def test_json_is_yaml(value: Any) -> None:
 
 
 @given(st.text(alphabet="abc:{}[],-&*!|>'\"#%@` \n\t0123", max_size=60))
-def test_any_text_is_read_or_refused_in_our_words(text: str) -> None:
-    try:
+def test_any_text_is_read_or_refused_with_our_error(text: str) -> None:
+    with contextlib.suppress(YAMLError):
         parse(text)
-    except YAMLError as exc:
-        assert str(exc)

@@ -172,7 +172,7 @@ def test_permuting_the_file_changes_only_ties(
     before = made(routes, models, needs, state)
     shuffled = data.draw(st.permutations(routes["r0"].candidates))
     after = made(spread(routes, candidates=tuple(shuffled)), models, needs, state)
-    assert {r for r in before.rejected} == set(after.rejected)
+    assert set(before.rejected) == set(after.rejected)
     if routes["r0"].prefer[0] != "order":
         assert shape(before) == shape(after)
         groups_before = _groups(before, shape(before))

@@ -107,7 +107,11 @@ class Exchange:
         """The headers of a chunked stream of server-sent events."""
         self.head(
             200,
-            {"content-type": "text/event-stream", "transfer-encoding": "chunked", **(headers or {})},
+            {
+                "content-type": "text/event-stream",
+                "transfer-encoding": "chunked",
+                **(headers or {}),
+            },
         )
 
     def chunk(self, data: bytes) -> None:

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 CASSETTES = Path(__file__).resolve().parents[2] / "cassettes"
@@ -25,6 +26,11 @@ CAPITAL: dict[str, Any] = {
 STREAM: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 ANSWER = "The capital of France is Paris."
 
+HTTP = httpx.Client(
+    verify=False, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0), timeout=5
+)
+"""One client for many tests: `httpx.post` reads every certificate authority anew."""
+
 
 class Upstream:
     """A provider that repeats what it was sent, keys and all, and counts."""
@@ -34,7 +40,7 @@ class Upstream:
         self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.httpd.server_port}"
 
-    def _handler(upstream) -> type[BaseHTTPRequestHandler]:  # noqa: N805  # `self` is the handler's
+    def _handler(upstream) -> type[BaseHTTPRequestHandler]:  # `self` is the handler's
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 

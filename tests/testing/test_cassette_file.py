@@ -1,4 +1,4 @@
-"""The file format: what goes in comes out, vcrpy reads it, and it is written whole or not at all."""
+"""The format: what goes in comes out, vcrpy reads it, it is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import warnings
 from pathlib import Path
 
-import httpx
 import pytest
 import vcr
 import yaml
@@ -23,10 +22,12 @@ from crux_integrations.testing.cassette_file import (
     render_cassette,
     write_cassette,
 )
-from tests.testing.conftest import CAPITAL, CASSETTES, LOCAL
+from tests.testing.conftest import CAPITAL, CASSETTES, HTTP, LOCAL
 
 
-def interaction(body: bytes, content_type: str = "text/event-stream", **more: object) -> Interaction:
+def interaction(
+    body: bytes, content_type: str = "text/event-stream", **more: object
+) -> Interaction:
     fields = {
         "method": "POST",
         "uri": "https://api.openai.com/v1/chat/completions",
@@ -58,9 +59,16 @@ def test_a_framed_body_comes_back_byte_for_byte(
     assert returned(path, interaction(b"data: " + body)).body == b"data: " + body
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
-                    | st.text(max_size=9),
-                    lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=5), x, max_size=3)))
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False)
+        | st.text(max_size=9),
+        lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=5), x, max_size=3),
+    )
+)
 def test_a_json_body_comes_back_as_the_same_value(
     tmp_path_factory: pytest.TempPathFactory, value: object
 ) -> None:
@@ -71,7 +79,14 @@ def test_a_json_body_comes_back_as_the_same_value(
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"a": 1, "a": 2}', b'{"a": NaN}', b'{"a": "\\ud800"}', b"\xff\xfe", b'{"broken": ', b"[" * 9999],
+    [
+        b'{"a": 1, "a": 2}',
+        b'{"a": NaN}',
+        b'{"a": "\\ud800"}',
+        b"\xff\xfe",
+        b'{"broken": ',
+        b"[" * 9999,
+    ],
 )
 def test_json_that_would_not_survive_indenting_stays_as_it_is(tmp_path: Path, body: bytes) -> None:
     kept = returned(tmp_path / "x.yaml", interaction(body, "application/json")).body
@@ -81,7 +96,9 @@ def test_json_that_would_not_survive_indenting_stays_as_it_is(tmp_path: Path, bo
 def test_times_and_header_come_back(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     item = interaction(b"data: 1\n\ndata: 2\n\n", event_ms=(1.5, 20.0))
-    write_cassette(path, Cassette([item], {"kind": "emulator", "version": "1.0", "date": "2026-11-22"}))
+    write_cassette(
+        path, Cassette([item], {"kind": "emulator", "version": "1.0", "date": "2026-11-22"})
+    )
     cassette = read_cassette(path)
     assert cassette.answered_by == {"kind": "emulator", "version": "1.0", "date": "2026-11-22"}
     assert cassette.interactions[0].event_ms == (1.5, 20.0)
@@ -90,7 +107,9 @@ def test_times_and_header_come_back(tmp_path: Path) -> None:
 
 
 def test_it_is_plain_and_readable() -> None:
-    text = render_cassette(Cassette([interaction(b'data: {"a": "\xc3\xa9\xf0\x9f\x98\x80"}\n\ndata: [DONE]\n\n')]))
+    text = render_cassette(
+        Cassette([interaction(b'data: {"a": "\xc3\xa9\xf0\x9f\x98\x80"}\n\ndata: [DONE]\n\n')])
+    )
     assert "!!" not in text
     assert '        data: {"a": "é😀"}\n\n        data: [DONE]\n' in text
     assert '      {\n        "model": "m"\n      }\n' in text
@@ -101,7 +120,7 @@ def test_vcrpy_reads_it() -> None:
     path = CASSETTES / "openai_chat" / "text_stream.yaml"
     recorder = vcr.VCR(record_mode="none", match_on=["method", "host", "path"])
     with recorder.use_cassette(str(path)):
-        answer = httpx.post(f"{LOCAL}/v1/chat/completions", json=CAPITAL)
+        answer = HTTP.post(f"{LOCAL}/v1/chat/completions", json=CAPITAL)
     assert answer.content == read_cassette(path).interactions[0].body
 
 
@@ -124,7 +143,11 @@ def test_a_packed_body_is_unpacked(tmp_path: Path) -> None:
                 "request": {"method": "get", "uri": "http://h/x", "body": None, "headers": {}},
                 "response": {
                     "status": {"code": 200, "message": "OK"},
-                    "headers": {"Content-Encoding": ["gzip"], "Content-Length": ["9"], "X": "plain"},
+                    "headers": {
+                        "Content-Encoding": ["gzip"],
+                        "Content-Length": ["9"],
+                        "X": "plain",
+                    },
                     "body": {"string": gzip.compress(b"hello")},
                 },
             }
@@ -167,7 +190,9 @@ def test_every_cassette_of_the_project_says_who_answered() -> None:
         if place not in ("emulated", "demo"):
             assert who["kind"] != "emulator", file
         for item in cassette.interactions:
-            assert set(item.request_headers) <= {"accept", "content-type", "anthropic-version"}, file
+            assert set(item.request_headers) <= {"accept", "content-type", "anthropic-version"}, (
+                file
+            )
 
 
 def test_every_file_of_real_sessions_reads(recordings: Path) -> None:

@@ -16,12 +16,13 @@ import pytest
 
 from crux_integrations.testing import CassetteMiss, use_cassette
 from crux_integrations.testing.cassette_file import read_cassette
-from tests.testing.conftest import ANSWER, CAPITAL, CASSETTES, LOCAL, STREAM, Upstream
+from tests.testing.conftest import ANSWER, CAPITAL, CASSETTES, HTTP, LOCAL, STREAM, Upstream
 
 CHAT = CASSETTES / "openai_chat"
 MESSAGES = CASSETTES / "anthropic_messages"
 SYSTEM = [{"role": "system", "content": "You are terse."}, *CAPITAL["messages"]]
-CLAUDE = {"anthropic-version": "2023-06-01"}
+BODY = CAPITAL | STREAM
+URL = f"{LOCAL}/v1/chat/completions"
 
 
 def client(**options: Any) -> openai.OpenAI:
@@ -32,29 +33,31 @@ def text_of(chunks: Any) -> str:
     return "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
 
 
-# -- clients -----------------------------------------------------------------------------------
+# -- clients --------------------------------------------------------------------------------------
 
 
 def test_httpx() -> None:
     with use_cassette(CHAT / "text_stream.yaml") as cassette:
-        answer = httpx.post(f"{LOCAL}/v1/chat/completions", json=CAPITAL | STREAM)
+        answer = httpx.post(URL, json=BODY)
     assert answer.content == read_cassette(CHAT / "text_stream.yaml").interactions[0].body
     assert str(cassette.requests[0]) == "POST 127.0.0.1/v1/chat/completions"
     assert not cassette.recording
 
 
 def test_a_stream_comes_event_by_event() -> None:
-    with use_cassette(CHAT / "text_stream.yaml"):
-        with httpx.stream("POST", f"{LOCAL}/v1/chat/completions", json=CAPITAL | STREAM) as answer:
-            pieces = list(answer.iter_raw())
+    with use_cassette(CHAT / "text_stream.yaml"), HTTP.stream("POST", URL, json=BODY) as answer:
+        pieces = list(answer.iter_raw())
     assert len(pieces) == 11
     assert all(piece.startswith(b"data: ") and piece.endswith(b"\n\n") for piece in pieces)
 
 
 async def test_httpx_async() -> None:
-    async with use_cassette(CHAT / "text_stream.yaml"), httpx.AsyncClient() as http:
-        async with http.stream("POST", f"{LOCAL}/v1/chat/completions", json=CAPITAL | STREAM) as answer:
-            pieces = [piece async for piece in answer.aiter_raw()]
+    async with (
+        use_cassette(CHAT / "text_stream.yaml"),
+        httpx.AsyncClient() as http,
+        http.stream("POST", URL, json=BODY) as answer,
+    ):
+        pieces = [piece async for piece in answer.aiter_raw()]
     assert len(pieces) == 11
 
 
@@ -96,20 +99,18 @@ def _claude() -> dict[str, Any]:
 def test_urllib_and_aiohttp_replay_too() -> None:
     aiohttp = pytest.importorskip("aiohttp")
     body = read_cassette(CHAT / "text_stream.yaml").interactions[0].body
-    url = f"{LOCAL}/v1/chat/completions"
 
     async def post() -> bytes:
-        async with aiohttp.ClientSession() as session:
-            async with session.post(url, json=CAPITAL | STREAM) as answer:
-                return await answer.read()
+        async with aiohttp.ClientSession() as session, session.post(URL, json=BODY) as answer:
+            return bytes(await answer.read())
 
     with use_cassette(CHAT / "text_stream.yaml", repeats=True):
-        request = urllib.request.Request(url, httpx.Request("POST", url, json=CAPITAL | STREAM).content)
+        request = urllib.request.Request(URL, httpx.Request("POST", URL, json=BODY).content)
         assert urllib.request.urlopen(request).read() == body
         assert asyncio.run(post()) == body
 
 
-# -- decorators ----------------------------------------------------------------------------------
+# -- decorators -----------------------------------------------------------------------------------
 
 
 @use_cassette(CHAT / "text_stream.yaml")
@@ -146,12 +147,12 @@ def test_one_object_serves_one_block_after_the_other() -> None:
                 pass
 
 
-# -- misses --------------------------------------------------------------------------------------
+# -- misses ---------------------------------------------------------------------------------------
 
 
 def test_a_miss_names_the_nearest_recording_and_the_first_field_that_differs() -> None:
     with pytest.raises(CassetteMiss) as missed, use_cassette(CHAT / "length.yaml"):
-        httpx.post(f"{LOCAL}/v1/chat/completions", json=CAPITAL)
+        HTTP.post(URL, json=CAPITAL)
     words = str(missed.value)
     assert "length.yaml" in words
     assert "nearest: interaction 1 of 2" in words
@@ -159,42 +160,53 @@ def test_a_miss_names_the_nearest_recording_and_the_first_field_that_differs() -
 
 
 def test_a_miss_that_was_swallowed_is_raised_when_the_cassette_closes() -> None:
-    with pytest.raises(CassetteMiss, match="body.model"):
-        with use_cassette(CHAT / "text_stream.yaml"):
-            try:
-                httpx.post(f"{LOCAL}/v1/chat/completions", json=CAPITAL | STREAM | {"model": "x"})
-            except Exception:
-                pass
+    @use_cassette(CHAT / "text_stream.yaml")
+    def swallow() -> None:
+        try:
+            HTTP.post(URL, json=BODY | {"model": "x"})
+        except Exception:
+            pass
+
+    with pytest.raises(CassetteMiss, match=r"body\.model"):
+        swallow()
 
 
 def test_a_miss_takes_the_place_of_what_it_was_made_into() -> None:
-    with pytest.raises(CassetteMiss) as missed, use_cassette(CHAT / "text_stream.yaml"):
+    @use_cassette(CHAT / "text_stream.yaml")
+    def wrap() -> None:
         try:
-            httpx.post(f"{LOCAL}/v1/chat/completions", json={})
+            HTTP.post(URL, json={})
         except CassetteMiss as exc:
-            raise openai.APIConnectionError(request=None) from exc  # type: ignore[arg-type]  # as an SDK would
+            # As an SDK would.
+            raise openai.APIConnectionError(request=None) from exc  # type: ignore[arg-type]  # unused
+
+    with pytest.raises(CassetteMiss) as missed:
+        wrap()
     assert isinstance(missed.value.__cause__, openai.APIConnectionError)
 
 
 async def test_a_miss_goes_through_the_sdks_as_itself() -> None:
-    with pytest.raises(CassetteMiss, match="first difference"):
-        with use_cassette(CHAT / "text_stream.yaml"):
-            http = openai.AsyncOpenAI(base_url=f"{LOCAL}/v1", api_key="any", max_retries=2)
-            await http.chat.completions.create(model="x", messages=[])
+    http = openai.AsyncOpenAI(base_url=f"{LOCAL}/v1", api_key="any", max_retries=2)
+    with pytest.raises(CassetteMiss, match="diff"), use_cassette(CHAT / "text_stream.yaml"):
+        await http.chat.completions.create(model="x", messages=[])
 
 
 def test_a_cleared_miss_was_expected() -> None:
     with use_cassette(CHAT / "text_stream.yaml") as cassette:
         with pytest.raises(CassetteMiss):
-            httpx.post(f"{LOCAL}/v1/chat/completions", json={})
+            HTTP.post(URL, json={})
         cassette.misses.clear()
 
 
 def test_an_interruption_is_never_exchanged_for_a_miss() -> None:
-    with pytest.raises(KeyboardInterrupt), use_cassette(CHAT / "text_stream.yaml"):
+    @use_cassette(CHAT / "text_stream.yaml")
+    def interrupted() -> None:
         with pytest.raises(CassetteMiss):
-            httpx.post(f"{LOCAL}/v1/chat/completions", json={})
+            HTTP.post(URL, json={})
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
 
 
 def test_no_file_is_a_miss_that_says_how_to_record(tmp_path: Path) -> None:
@@ -209,7 +221,7 @@ def test_no_file_is_a_miss_that_says_how_to_record(tmp_path: Path) -> None:
 def test_what_is_matched_on_can_be_chosen(fields: tuple[str, ...], answered: bool) -> None:
     with use_cassette(CHAT / "text_stream.yaml", match=fields) as cassette:
         try:
-            httpx.post("https://elsewhere.example/v1/chat/completions", json=CAPITAL | STREAM)
+            HTTP.post("https://elsewhere.example/v1/chat/completions", json=CAPITAL | STREAM)
         except CassetteMiss:
             cassette.misses.clear()
             assert not answered
@@ -226,7 +238,7 @@ def test_wrong_words_fail_at_once() -> None:
         use_cassette("x", faults="explode@1")
 
 
-# -- order and repeats -----------------------------------------------------------------------------
+# -- order and repeats ----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -235,22 +247,23 @@ def counted(tmp_path: Path, upstream: Upstream) -> tuple[Path, str]:
     path = tmp_path / "counted.yaml"
     with use_cassette(path, mode="rewrite"):
         for _ in range(3):
-            httpx.post(f"{upstream.url}/v1/x", json={"a": 1})
+            HTTP.post(f"{upstream.url}/v1/x", json={"a": 1})
     return path, f"{upstream.url}/v1/x"
 
 
 def test_identical_requests_replay_in_order_and_then_miss(counted: tuple[Path, str]) -> None:
     path, url = counted
-    with pytest.raises(CassetteMiss, match=r"recorded 3 time\(s\) and played as often"):
-        with use_cassette(path):
-            assert [httpx.post(url, json={"a": 1}).json()["count"] for _ in range(3)] == [1, 2, 3]
-            httpx.post(url, json={"a": 1})
+    with use_cassette(path) as cassette:
+        assert [HTTP.post(url, json={"a": 1}).json()["count"] for _ in range(3)] == [1, 2, 3]
+        with pytest.raises(CassetteMiss, match=r"recorded 3 time\(s\) and played as often"):
+            HTTP.post(url, json={"a": 1})
+        cassette.misses.clear()
 
 
 def test_or_the_last_one_repeats(counted: tuple[Path, str]) -> None:
     path, url = counted
     with use_cassette(path, repeats=True):
-        assert [httpx.post(url, json={"a": 1}).json()["count"] for _ in range(5)] == [1, 2, 3, 3, 3]
+        assert [HTTP.post(url, json={"a": 1}).json()["count"] for _ in range(5)] == [1, 2, 3, 3, 3]
 
 
 def test_each_recording_is_played_once_by_many_threads(counted: tuple[Path, str]) -> None:
@@ -258,7 +271,7 @@ def test_each_recording_is_played_once_by_many_threads(counted: tuple[Path, str]
     counts: list[int] = []
 
     def post() -> None:
-        counts.append(httpx.post(url, json={"a": 1}).json()["count"])
+        counts.append(HTTP.post(url, json={"a": 1}).json()["count"])
 
     with use_cassette(path):
         threads = [threading.Thread(target=post) for _ in range(3)]
@@ -269,7 +282,7 @@ def test_each_recording_is_played_once_by_many_threads(counted: tuple[Path, str]
     assert sorted(counts) == [1, 2, 3]
 
 
-# -- modes -----------------------------------------------------------------------------------------
+# -- modes ----------------------------------------------------------------------------------------
 
 
 def test_once_records_where_there_is_no_file_and_replays_otherwise(
@@ -279,11 +292,11 @@ def test_once_records_where_there_is_no_file_and_replays_otherwise(
     counts = []
     for _ in range(3):
         with use_cassette(path, mode="once"):
-            counts.append(httpx.post(f"{upstream.url}/v1/x", json={"a": 1}).json()["count"])
+            counts.append(HTTP.post(f"{upstream.url}/v1/x", json={"a": 1}).json()["count"])
     assert counts == [1, 1, 1]
     assert upstream.count == 1
     with pytest.raises(CassetteMiss), use_cassette(path, mode="once"):
-        httpx.post(f"{upstream.url}/v1/x", json={"a": 2})
+        HTTP.post(f"{upstream.url}/v1/x", json={"a": 2})
     assert upstream.count == 1
 
 
@@ -291,9 +304,9 @@ def test_rewrite_records_anew(tmp_path: Path, upstream: Upstream) -> None:
     path = tmp_path / "session.yaml"
     for expected in (1, 2):
         with use_cassette(path, mode="rewrite"):
-            httpx.post(f"{upstream.url}/v1/x", json={"a": 1})
+            HTTP.post(f"{upstream.url}/v1/x", json={"a": 1})
         with use_cassette(path):
-            assert httpx.post(f"{upstream.url}/v1/x", json={"a": 1}).json()["count"] == expected
+            assert HTTP.post(f"{upstream.url}/v1/x", json={"a": 1}).json()["count"] == expected
 
 
 async def test_async_recording(tmp_path: Path, upstream: Upstream) -> None:
@@ -310,9 +323,14 @@ def test_a_block_that_fails_leaves_no_half_cassette(
     path = tmp_path / "session.yaml"
     if mode == "rewrite":
         path.write_text("old")
-    with pytest.raises(ZeroDivisionError), use_cassette(path, mode=mode):
-        httpx.post(f"{upstream.url}/v1/x", json={})
+
+    @use_cassette(path, mode=mode)
+    def fail() -> None:
+        HTTP.post(f"{upstream.url}/v1/x", json={})
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert path.exists() == (mode == "rewrite")
     assert [p.name for p in tmp_path.iterdir()] == (["session.yaml"] if mode == "rewrite" else [])
     assert mode == "once" or path.read_text() == "old"
@@ -321,7 +339,7 @@ def test_a_block_that_fails_leaves_no_half_cassette(
 def test_the_header_says_who_answered_and_when(tmp_path: Path, upstream: Upstream) -> None:
     path = tmp_path / "session.yaml"
     with use_cassette(path, mode="rewrite", answered_by={"name": "upstream", "version": "1"}):
-        httpx.post(f"{upstream.url}/v1/x", json={})
+        HTTP.post(f"{upstream.url}/v1/x", json={})
     who = read_cassette(path).answered_by
     assert who["kind"] == "local server"
     assert who["name"] == "upstream"
@@ -332,10 +350,10 @@ def test_the_header_says_who_answered_and_when(tmp_path: Path, upstream: Upstrea
 def test_what_was_recorded_is_unpacked(tmp_path: Path, upstream: Upstream) -> None:
     path = tmp_path / "session.yaml"
     with use_cassette(path, mode="rewrite"):
-        recorded = httpx.post(f"{upstream.url}/v1/x", json={})
+        recorded = HTTP.post(f"{upstream.url}/v1/x", json={})
     assert recorded.headers["content-encoding"] == "gzip"
     with use_cassette(path):
-        replayed = httpx.post(f"{upstream.url}/v1/x", json={})
+        replayed = HTTP.post(f"{upstream.url}/v1/x", json={})
     assert "content-encoding" not in replayed.headers
     assert replayed.json()["sent"] == {}
 
@@ -345,30 +363,31 @@ def test_after_the_block_everything_is_as_before(upstream: Upstream) -> None:
     with use_cassette(CHAT / "text_stream.yaml"):
         assert httpx.HTTPTransport.handle_request is not before[0]
     assert (httpx.HTTPTransport.handle_request, socket.socket.connect, socket.getaddrinfo) == before
-    assert httpx.post(f"{upstream.url}/v1/x", json={}).json()["count"] == 1
+    assert HTTP.post(f"{upstream.url}/v1/x", json={}).json()["count"] == 1
 
 
 def test_nested_cassettes(tmp_path: Path, upstream: Upstream) -> None:
     with use_cassette(CHAT / "text_stream.yaml"):
         with use_cassette(MESSAGES / "text_stream.yaml"):
             body = CAPITAL | {"stream": True}
-            assert b"message_stop" in httpx.post(f"{LOCAL}/v1/messages", json=body).content
-        assert b"[DONE]" in httpx.post(f"{LOCAL}/v1/chat/completions", json=CAPITAL | STREAM).content
+            assert b"message_stop" in HTTP.post(f"{LOCAL}/v1/messages", json=body).content
+        assert b"[DONE]" in HTTP.post(URL, json=BODY).content
 
 
-# -- sockets ---------------------------------------------------------------------------------------
+# -- sockets --------------------------------------------------------------------------------------
 
 
 def test_no_connection_leaves_while_it_replays(upstream: Upstream) -> None:
     address = ("127.0.0.1", int(upstream.url.rsplit(":", 1)[1]))
-    with pytest.raises(CassetteMiss, match=r"connection to 127\.0\.0\.1:\d+"):
-        with use_cassette(CHAT / "text_stream.yaml"):
+    with use_cassette(CHAT / "text_stream.yaml") as cassette, socket.socket() as raw:
+        with pytest.raises(CassetteMiss, match=r"connection to 127\.0\.0\.1:\d+"):
             socket.create_connection(address)
-    with pytest.raises(CassetteMiss), use_cassette(CHAT / "text_stream.yaml"):
-        socket.socket().connect_ex(address)
-    with pytest.raises(CassetteMiss, match=r"api\.openai\.com:443"):
-        with use_cassette(CHAT / "text_stream.yaml"):
+        with pytest.raises(CassetteMiss):
+            raw.connect_ex(address)
+        with pytest.raises(CassetteMiss, match=r"api\.openai\.com:443"):
             socket.getaddrinfo("api.openai.com", 443)
+        assert len(cassette.misses) == 3
+        cassette.misses.clear()
 
 
 async def test_nor_one_of_the_event_loop(upstream: Upstream) -> None:
@@ -378,9 +397,12 @@ async def test_nor_one_of_the_event_loop(upstream: Upstream) -> None:
 
 def test_a_client_that_vcrpy_does_not_know_is_stopped_too(upstream: Upstream) -> None:
     httpcore = pytest.importorskip("httpcore")
-    with pytest.raises(CassetteMiss), use_cassette(CHAT / "text_stream.yaml"):
-        with httpcore.ConnectionPool() as pool:
-            pool.request("POST", f"{upstream.url}/v1/x", content=b"{}")
+    with (
+        pytest.raises(CassetteMiss),
+        use_cassette(CHAT / "text_stream.yaml"),
+        httpcore.ConnectionPool() as pool,
+    ):
+        pool.request("POST", f"{upstream.url}/v1/x", content=b"{}")
 
 
 @pytest.mark.parametrize("allow", ["127.0.0.1", ["127.0.0.1:{port}"]])
@@ -388,7 +410,7 @@ def test_allowed_hosts_are_reached_for_real(upstream: Upstream, allow: str | lis
     port = upstream.url.rsplit(":", 1)[1]
     names = allow if isinstance(allow, str) else [name.format(port=port) for name in allow]
     with use_cassette(CHAT / "text_stream.yaml", allow=names):
-        assert httpx.post(f"{upstream.url}/v1/x", json={}).json()["count"] == 1
+        assert HTTP.post(f"{upstream.url}/v1/x", json={}).json()["count"] == 1
 
 
 def test_unix_sockets_are_left_alone(tmp_path: Path) -> None:

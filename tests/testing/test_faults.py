@@ -63,10 +63,21 @@ def test_no_fault() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["cut", "cut@0", "cut@-1", "cut@x", "stall@3", "cut@3:2s", "status:42", "status:999", "drop@1", ""],
+    [
+        "cut",
+        "cut@0",
+        "cut@-1",
+        "cut@x",
+        "stall@3",
+        "cut@3:2s",
+        "status:42",
+        "status:999",
+        "drop@1",
+        "",
+    ],
 )
 def test_a_wrong_word_is_refused_with_its_text(text: str) -> None:
-    with pytest.raises(ValueError, match="fault|duration") as refused:
+    with pytest.raises(ValueError, match=r"fault|duration") as refused:
         parse_faults(text)
     assert repr(text) in str(refused.value)
 
@@ -155,7 +166,9 @@ def test_the_recorded_pace() -> None:
         ("/v1beta/models/g:streamGenerateContent", 503, ("error", "status", "UNAVAILABLE")),
     ],
 )
-def test_a_status_speaks_the_dialect(path: str, status: int, expected: tuple[str, str, str]) -> None:
+def test_a_status_speaks_the_dialect(
+    path: str, status: int, expected: tuple[str, str, str]
+) -> None:
     body = error_body(path, status, "no")
     outer, inner, word = expected
     assert body[outer][inner] == word  # type: ignore[index]
@@ -180,7 +193,9 @@ def test_comments_belong_to_the_next_event() -> None:
 
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from([b"data: %d", b"event: x\ndata:%d", b": note\ndata: %d", b"id: 7\ndata: %d"]),
+        st.sampled_from(
+            [b"data: %d", b"event: x\ndata:%d", b": note\ndata: %d", b"id: 7\ndata: %d"]
+        ),
         st.integers(0, 99),
         st.sampled_from([b"\n", b"\r\n", b"\r"]),
     )
@@ -191,15 +206,16 @@ EVENTS = st.lists(
 def test_splitting_loses_nothing_and_cuts_where_the_framing_does(
     events: list[tuple[bytes, int, bytes]],
 ) -> None:
-    body = b"".join(
-        (text % n).replace(b"\n", end) + end + end for text, n, end in events
-    )
+    body = b"".join((text % n).replace(b"\n", end) + end + end for text, n, end in events)
     pieces = split_events(body, "text/event-stream")
     assert b"".join(pieces) == body
     assert len(pieces) == len(events)
 
 
-@given(st.binary(max_size=200), st.sampled_from(["text/event-stream", "application/x-ndjson", "text/plain"]))
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(["text/event-stream", "application/x-ndjson", "text/plain"]),
+)
 def test_splitting_any_bytes_loses_nothing(body: bytes, media_type: str) -> None:
     assert b"".join(split_events(body, media_type)) == body
 

@@ -29,7 +29,7 @@ SHORT = TimeoutConfig(connect=5, first_token=0.2, idle=0.2, total=5, explicit=Tr
 def pieces(library: Any, **options: Any) -> list[bytes]:
     got: list[bytes] = []
     try:
-        with library.stream("POST", URL, json=BODY, **options) as answer:
+        with library.stream("POST", URL, json=BODY, verify=False, **options) as answer:
             got.extend(answer.iter_raw())
     except library.TransportError as exc:
         exc.got = got
@@ -39,9 +39,11 @@ def pieces(library: Any, **options: Any) -> list[bytes]:
 
 @pytest.mark.parametrize("library", [httpx, httpx2])
 def test_cut(library: Any) -> None:
-    with use_cassette(STREAMED, faults="cut@4"):
-        with pytest.raises(library.ReadError, match="reset") as cut:
-            pieces(library)
+    with (
+        use_cassette(STREAMED, faults="cut@4"),
+        pytest.raises(library.ReadError, match="reset") as cut,
+    ):
+        pieces(library)
     assert len(cut.value.got) == 3  # type: ignore[attr-defined]  # put there by pieces()
 
 
@@ -77,22 +79,30 @@ def test_a_short_stall_passes() -> None:
 @pytest.mark.parametrize("library", [httpx, httpx2])
 def test_status(library: Any) -> None:
     with use_cassette(STREAMED, faults="status:429:2s"):
-        answer = library.post(URL, json=BODY)
-        again = library.post(URL, json=BODY)  # the recording was not used up
+        answer = library.post(URL, json=BODY, verify=False)
+        again = library.post(URL, json=BODY, verify=False)  # the recording was not used up
     assert (answer.status_code, again.status_code) == (429, 429)
     assert answer.headers["retry-after"] == "2"
     assert answer.json()["error"]["code"] == "rate_limit_exceeded"
 
 
-async def test_async_faults() -> None:
-    async with httpx.AsyncClient(timeout=0.2) as http:
-        for fault, error in (("cut@4", httpx.ReadError), (LONG, httpx.ReadTimeout)):
-            got = 0
-            with use_cassette(STREAMED, faults=fault), pytest.raises(error):
-                async with http.stream("POST", URL, json=BODY) as answer:
-                    async for _ in answer.aiter_raw():
-                        got += 1
-            assert got == 3
+@pytest.mark.parametrize(
+    ("fault", "error"), [("cut@4", httpx.ReadError), (LONG, httpx.ReadTimeout)]
+)
+async def test_async_faults(fault: str, error: type[Exception]) -> None:
+    got: list[bytes] = []
+
+    async def read() -> None:
+        async with (
+            httpx.AsyncClient(timeout=0.2) as http,
+            http.stream("POST", URL, json=BODY) as answer,
+        ):
+            async for piece in answer.aiter_raw():
+                got.append(piece)
+
+    with use_cassette(STREAMED, faults=fault), pytest.raises(error):
+        await read()
+    assert len(got) == 3
 
 
 def test_the_sdk_sees_them_as_its_own_errors() -> None:
@@ -104,18 +114,17 @@ def test_the_sdk_sees_them_as_its_own_errors() -> None:
 
 
 def test_faults_for_one_place_only() -> None:
-    with use_cassette(STREAMED, faults={"127.0.0.1:18091/v1/chat": "cut@4"}):
-        with pytest.raises(httpx.ReadError):
-            pieces(httpx)
-    with pytest.raises(AssertionError, match="never struck"):
-        with use_cassette(STREAMED, faults={"api.anthropic.com": "cut@4"}):
-            assert len(pieces(httpx)) == 11
+    here, elsewhere = {"127.0.0.1:18091/v1/chat": "cut@4"}, {"api.anthropic.com": "cut@4"}
+    with use_cassette(STREAMED, faults=here), pytest.raises(httpx.ReadError):
+        pieces(httpx)
+    with pytest.raises(AssertionError, match="struck"), use_cassette(STREAMED, faults=elsewhere):
+        assert len(pieces(httpx)) == 11
 
 
 def test_a_fault_that_never_strikes_fails_the_block() -> None:
-    with pytest.raises(AssertionError, match="fault cut@40 never struck"):
-        with use_cassette(STREAMED, faults="cut@40"):
-            pieces(httpx)
+    words = "fault cut@40 never struck"
+    with pytest.raises(AssertionError, match=words), use_cassette(STREAMED, faults="cut@40"):
+        pieces(httpx)
 
 
 def test_faults_need_a_replay(tmp_path: Any) -> None:
@@ -123,7 +132,7 @@ def test_faults_need_a_replay(tmp_path: Any) -> None:
         use_cassette(tmp_path / "x.yaml", mode="rewrite", faults="cut@1").__enter__()
 
 
-# -- our own transport -------------------------------------------------------------------------------
+# -- our own transport ----------------------------------------------------------------------------
 
 
 def transport() -> HttpTransport:

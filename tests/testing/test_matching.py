@@ -23,7 +23,9 @@ from crux_integrations.testing.matching import (
 URL = "https://api.openai.com/v1/chat/completions"
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=12,
 )
 BODIES = st.dictionaries(st.text(max_size=6), JSON_VALUES, max_size=5)
@@ -132,18 +134,19 @@ def test_long_values_are_cut_around_the_place_where_they_part() -> None:
     assert len(words) < 300
 
 
+GEMINI = "/v1beta/models/m:generateContent"
 TOOL_TURNS = [
     ("/v1/chat/completions", {"messages": [{"role": "tool", "content": "x"}]}),
     ("/v1/messages", {"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}),
     ("/v1/responses", {"input": [{"type": "function_call_output", "output": "x"}]}),
-    ("/v1beta/models/m:generateContent", {"contents": [{"role": "user", "parts": [{"functionResponse": {}}]}]}),
+    (GEMINI, {"contents": [{"role": "user", "parts": [{"functionResponse": {}}]}]}),
     ("/api/chat", {"messages": [{"role": "tool", "content": "x"}]}),
 ]  # fmt: skip
 USER_TURNS = [
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
     ("/v1/messages", {"messages": [{"role": "user", "content": [{"type": "text"}]}]}),
     ("/v1/responses", {"input": "x"}),
-    ("/v1beta/models/m:generateContent", {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}),
+    (GEMINI, {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}),
     ("/api/chat", {"messages": [{"role": "user", "content": "x"}]}),
 ]  # fmt: skip
 

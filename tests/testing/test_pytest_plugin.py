@@ -18,22 +18,23 @@ import httpx
 import pytest
 
 def count():
-    return httpx.post(os.environ["UPSTREAM"] + "/v1/x", json={"a": 1}).json()["count"]
+    return httpx.post(os.environ["UPSTREAM"] + "/v1/x", json={"a": 1}, verify=False).json()["count"]
 """
 
 
 @pytest.fixture
-def run(
-    pytester: pytest.Pytester, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> object:
+def run(pytester: pytest.Pytester, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> object:
     """Run `TESTS` plus `source` with the arguments."""
     monkeypatch.setenv("UPSTREAM", upstream.url)
     registered = any(e.value == PLUGIN for e in entry_points(group="pytest11"))
-    extra = [] if registered else ["-p", PLUGIN]
+    # Only what these tests need: loading every installed plugin takes seconds.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    plugins = ["-p", "pytest_asyncio.plugin", "-p", "crux" if registered else PLUGIN]
+    plugins += ["-o", "asyncio_default_fixture_loop_scope=function"]
 
     def runner(source: str, *arguments: str) -> pytest.RunResult:
         pytester.makepyfile(test_it=TESTS + source)
-        return pytester.runpytest_subprocess(*extra, "-p", "no:cacheprovider", *arguments)
+        return pytester.runpytest_inprocess(*plugins, "-p", "no:cacheprovider", *arguments)
 
     return runner
 
@@ -50,7 +51,9 @@ def test_the_marker_replays_and_the_option_records(
 ) -> None:
     missing = run(MARKED)
     missing.assert_outcomes(failed=1)
-    missing.stdout.fnmatch_lines(["*CassetteMiss: no cassette at *a/session.yaml; --crux-record=once*"])
+    missing.stdout.fnmatch_lines(
+        ["*CassetteMiss: no cassette at *a/session.yaml; --crux-record=once*"]
+    )
     run(MARKED, "--crux-record=once", "--crux-answered-by=upstream 1.0").assert_outcomes(passed=1)
     assert "name: upstream 1.0" in (pytester.path / "cassettes/a/session.yaml").read_text()
     run(MARKED).assert_outcomes(passed=1)

@@ -60,15 +60,20 @@ def test_a_scenario_is_recorded_again(tmp_path: Path) -> None:
 
 def test_an_answer_that_should_be_none_stops_the_recording(tmp_path: Path) -> None:
     scenario = Scenario("openai_chat/text", "llamacpp", openai_chat.text)
-    with ReplayServer({"": "status:500"}) as server:
-        with pytest.raises(SystemExit, match="openai_chat/text: 500"):
-            record(scenario, server.url, "a-key-of-some-length", tmp_path)
+    words = "openai_chat/text: 500"
+    with ReplayServer({"": "status:500"}) as server, pytest.raises(SystemExit, match=words):
+        record(scenario, server.url, "a-key-of-some-length", tmp_path)
     assert list(tmp_path.rglob("*.yaml")) == []
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["--list", "--only", "demo/*"]) == 0
-    assert capsys.readouterr().out.split() == ["demo/openai", "aimock", "demo/anthropic", "llamacpp_tools"]
+    assert capsys.readouterr().out.split() == [
+        "demo/openai",
+        "aimock",
+        "demo/anthropic",
+        "llamacpp_tools",
+    ]
     assert main([]) == 2
     recorded: list[str] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import itertools
 import json
 import socket
 import threading
@@ -24,7 +25,7 @@ from crux_integrations.testing.cassette_file import (
     read_cassette,
     write_cassette,
 )
-from tests.testing.conftest import ANSWER, CAPITAL, CASSETTES, STREAM
+from tests.testing.conftest import ANSWER, CAPITAL, CASSETTES, HTTP, STREAM
 
 CHAT = CASSETTES / "openai_chat"
 MESSAGES = CASSETTES / "anthropic_messages"
@@ -37,7 +38,7 @@ def events(server: ReplayServer, body: dict[str, Any] = BODY, path: str = PATH) 
     """The HTTP chunks of a streamed answer; a failure carries those that came before it."""
     got: list[bytes] = []
     try:
-        with httpx.stream("POST", f"{server.url}{path}", json=body, timeout=5) as answer:
+        with HTTP.stream("POST", f"{server.url}{path}", json=body) as answer:
             got.extend(answer.iter_raw())
     except httpx.TransportError as exc:
         exc.got = got  # type: ignore[attr-defined]  # for the test to look at
@@ -45,7 +46,7 @@ def events(server: ReplayServer, body: dict[str, Any] = BODY, path: str = PATH) 
     return got
 
 
-# -- clients -----------------------------------------------------------------------------------------
+# -- clients --------------------------------------------------------------------------------------
 
 
 def test_the_openai_sdk() -> None:
@@ -93,16 +94,21 @@ def test_a_provider_error_is_the_sdks_typed_error() -> None:
         client = anthropic.Anthropic(base_url=server.url, api_key="any", max_retries=0)
         with pytest.raises(anthropic.RateLimitError) as refused:
             client.messages.create(
-                **_claude(model="claude-haiku-4-5", messages=[{"role": "user", "content": "error 429"}])
+                **_claude(
+                    model="claude-haiku-4-5", messages=[{"role": "user", "content": "error 429"}]
+                )
             )
     assert refused.value.response.headers["retry-after"] == "2"
 
 
-# -- the wire ------------------------------------------------------------------------------------------
+# -- the wire -------------------------------------------------------------------------------------
 
 
 def test_each_event_is_one_chunk_and_the_bytes_are_the_recordings() -> None:
-    with ReplayServer(STREAMED) as server, httpx.stream("POST", f"{server.url}{PATH}", json=BODY) as r:
+    with (
+        ReplayServer(STREAMED) as server,
+        HTTP.stream("POST", f"{server.url}{PATH}", json=BODY) as r,
+    ):
         got = list(r.iter_raw())
         assert r.headers["transfer-encoding"] == "chunked"
         assert r.headers["content-type"] == "text/event-stream"
@@ -113,9 +119,11 @@ def test_each_event_is_one_chunk_and_the_bytes_are_the_recordings() -> None:
 
 
 def test_a_whole_body_has_a_length() -> None:
-    body = CAPITAL | {"messages": [{"role": "system", "content": "You are terse."}, *CAPITAL["messages"]]}
+    body = CAPITAL | {
+        "messages": [{"role": "system", "content": "You are terse."}, *CAPITAL["messages"]]
+    }
     with ReplayServer(CHAT / "text.yaml") as server:
-        answer = httpx.post(f"{server.url}{PATH}", json=body)
+        answer = HTTP.post(f"{server.url}{PATH}", json=body)
     assert int(answer.headers["content-length"]) == len(answer.content)
     assert answer.json()["choices"][0]["message"]["content"] == ANSWER
 
@@ -147,7 +155,7 @@ def test_connections_are_kept_and_http_1_0_is_spoken() -> None:
 def test_a_chunked_request_body_is_read() -> None:
     with ReplayServer(STREAMED) as server:
         data = json.dumps(BODY).encode()
-        answer = httpx.post(f"{server.url}{PATH}", content=iter([data[:50], data[50:]]))
+        answer = HTTP.post(f"{server.url}{PATH}", content=iter([data[:50], data[50:]]))
     assert b"[DONE]" in answer.content
 
 
@@ -167,21 +175,21 @@ def test_real_sessions_of_other_recorders(recordings: Path) -> None:
             for item in items:
                 if item.method != "POST" or "event-stream" not in item.content_type:
                     continue
-                answer = httpx.post(f"{server.url}{item.key.path}", content=item.request_body)
+                answer = HTTP.post(f"{server.url}{item.key.path}", content=item.request_body)
                 assert answer.content in {i.body for i in items}, file
                 assert answer.status_code == item.status
                 examined += 1
     assert examined > 5
 
 
-# -- faults ----------------------------------------------------------------------------------------------
+# -- faults ---------------------------------------------------------------------------------------
 
 
 def test_cut_is_a_reset_after_the_events_before_it() -> None:
     for _ in range(5):  # a reset overtakes what was not delivered yet, if it may
-        with ReplayServer(STREAMED, faults="cut@4") as server:
-            with pytest.raises(httpx.ReadError) as cut:
-                events(server)
+        faulty = ReplayServer(STREAMED, faults="cut@4")
+        with faulty as server, pytest.raises(httpx.ReadError) as cut:
+            events(server)
         got = b"".join(cut.value.got)  # type: ignore[attr-defined]  # put there by events()
         assert got.count(b"data: ") == 3
 
@@ -199,17 +207,17 @@ def test_malformed_replaces_an_event() -> None:
 def test_stall_comes_before_an_event() -> None:
     with ReplayServer(STREAMED, faults="stall@4:300ms") as server:
         times = []
-        with httpx.stream("POST", f"{server.url}{PATH}", json=BODY) as answer:
+        with HTTP.stream("POST", f"{server.url}{PATH}", json=BODY) as answer:
             for _ in answer.iter_raw():
                 times.append(time.monotonic())
-        gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+        gaps = [b - a for a, b in itertools.pairwise(times)]
     assert max(gaps) > 0.25
     assert sum(gap > 0.2 for gap in gaps) == 1
 
 
 def test_status() -> None:
     with ReplayServer(STREAMED, faults="status:429:2s") as server:
-        answer = httpx.post(f"{server.url}{PATH}", json={"anything": 1})
+        answer = HTTP.post(f"{server.url}{PATH}", json={"anything": 1})
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "2"
     assert server.misses == []
@@ -229,19 +237,21 @@ def test_the_sdks_meet_faults_as_their_own_errors() -> None:
 
 
 def test_a_cut_whole_body_breaks_off() -> None:
-    body = CAPITAL | {"messages": [{"role": "system", "content": "You are terse."}, *CAPITAL["messages"]]}
-    with ReplayServer(CHAT / "text.yaml", faults="cut@1") as server:
-        with pytest.raises(httpx.ReadError):
-            httpx.post(f"{server.url}{PATH}", json=body)
+    body = CAPITAL | {
+        "messages": [{"role": "system", "content": "You are terse."}, *CAPITAL["messages"]]
+    }
+    faulty = ReplayServer(CHAT / "text.yaml", faults="cut@1")
+    with faulty as server, pytest.raises(httpx.ReadError):
+        HTTP.post(f"{server.url}{PATH}", json=body)
     with ReplayServer(CHAT / "text.yaml", faults="truncate@1") as server:
-        answer = httpx.post(f"{server.url}{PATH}", json=body)
+        answer = HTTP.post(f"{server.url}{PATH}", json=body)
         with pytest.raises(ValueError, match=r"."):
             answer.json()
 
 
 def test_a_client_that_leaves_is_noticed() -> None:
     with ReplayServer(STREAMED, faults="stall@3:60s") as server:
-        with httpx.stream("POST", f"{server.url}{PATH}", json=BODY) as answer:
+        with HTTP.stream("POST", f"{server.url}{PATH}", json=BODY) as answer:
             next(answer.iter_raw())
         until = time.monotonic() + 5
         while not server.left_early and time.monotonic() < until:
@@ -251,8 +261,12 @@ def test_a_client_that_leaves_is_noticed() -> None:
 
 def test_stopping_does_not_wait_for_a_stall() -> None:
     server = ReplayServer(STREAMED, faults="stall@3:60s").start()
-    with httpx.Client() as client, client.stream("POST", f"{server.url}{PATH}", json=BODY) as answer:
-        next(answer.iter_raw())
+    with (
+        httpx.Client() as client,
+        client.stream("POST", f"{server.url}{PATH}", json=BODY) as answer,
+    ):
+        pieces = answer.iter_raw()  # kept: httpx closes a stream whose iterator is dropped
+        next(pieces)
         started = time.monotonic()
         server.stop()
         assert time.monotonic() - started < 5
@@ -260,12 +274,12 @@ def test_stopping_does_not_wait_for_a_stall() -> None:
     assert server.left_early == 0
 
 
-# -- misses, order, mounts -------------------------------------------------------------------------------
+# -- misses, order, mounts ------------------------------------------------------------------------
 
 
 def test_an_unmatched_request_is_a_501_that_names_the_nearest_recording() -> None:
     with ReplayServer(STREAMED) as server:
-        answer = httpx.post(f"{server.url}{PATH}", json=BODY | {"model": "other"})
+        answer = HTTP.post(f"{server.url}{PATH}", json=BODY | {"model": "other"})
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=2)
         with pytest.raises(openai.APIStatusError):
             client.chat.completions.create(model="other", messages=[])
@@ -280,10 +294,14 @@ def test_an_unmatched_request_is_a_501_that_names_the_nearest_recording() -> Non
 
 def test_requests_are_kept_with_what_answered_them() -> None:
     with ReplayServer(STREAMED) as server:
-        httpx.post(f"{server.url}{PATH}?x=1", json=BODY, headers={"authorization": "Bearer mine"})
-        httpx.get(f"{server.url}/nothing")
+        HTTP.post(f"{server.url}{PATH}?x=1", json=BODY, headers={"authorization": "Bearer mine"})
+        HTTP.get(f"{server.url}/nothing")
     first, second = server.requests
-    assert (first.method, first.path, first.json["model"]) == ("POST", f"{PATH}?x=1", "smollm2-135m")
+    assert (first.method, first.path, first.json["model"]) == (
+        "POST",
+        f"{PATH}?x=1",
+        "smollm2-135m",
+    )
     assert first.headers["authorization"] == "Bearer mine"
     assert "mine" not in repr(first)
     assert first.interaction is not None
@@ -300,7 +318,7 @@ def test_identical_requests_in_order_then_the_last_again(tmp_path: Path) -> None
     path = tmp_path / "n.yaml"
     write_cassette(path, Cassette([numbered(n) for n in (1, 2, 3)]))
     with ReplayServer(path) as server:
-        assert [httpx.get(f"{server.url}/n").text for _ in range(5)] == ["1", "2", "3", "3", "3"]
+        assert [HTTP.get(f"{server.url}/n").text for _ in range(5)] == ["1", "2", "3", "3", "3"]
 
 
 def test_mounts() -> None:
@@ -310,10 +328,10 @@ def test_mounts() -> None:
         "/plain/": [STREAMED, CHAT / "text.yaml"],
     }
     with ReplayServer(mounts) as server:
-        refused = httpx.post(f"{server.url}/openai{PATH}", json={})
+        refused = HTTP.post(f"{server.url}/openai{PATH}", json={})
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
         assert b"".join(events(server, path=f"/plain{PATH}")).endswith(b"[DONE]\n\n")
-        answer = httpx.post(f"{server.url}/gemini/v1", json={})
+        answer = HTTP.post(f"{server.url}/gemini/v1", json={})
         assert answer.status_code == 501
         assert "/anthropic, /openai, /plain" in answer.json()["error"]["message"]
 
@@ -331,7 +349,9 @@ def test_the_demo_scenario() -> None:
         assert refused.value.response.headers["retry-after"] == "20"
         with pytest.raises(openai.RateLimitError):
             gpt.responses.create(model="gpt-5-mini", input="x", stream=True)
-        claude = anthropic.Anthropic(base_url=f"{server.url}/anthropic", api_key="any", max_retries=0)
+        claude = anthropic.Anthropic(
+            base_url=f"{server.url}/anthropic", api_key="any", max_retries=0
+        )
         question: Any = {"role": "user", "content": "Any words at all?"}
         ask: dict[str, Any] = {"model": "claude-haiku-4-5", "max_tokens": 9}
         with claude.messages.stream(**ask, messages=[question]) as stream:
@@ -348,10 +368,10 @@ def test_the_demo_scenario() -> None:
 
 def test_a_loose_match_still_looks_at_the_turn() -> None:
     with ReplayServer(Mount(CASSETTES / "demo" / "anthropic.yaml", match="turn")) as server:
-        other = httpx.post(f"{server.url}/v1/messages", json={"model": "x", "messages": []})
+        other = HTTP.post(f"{server.url}/v1/messages", json={"model": "x", "messages": []})
         assert other.status_code == 501
         tool = {"role": "user", "content": [{"type": "tool_result"}]}
-        answer = httpx.post(
+        answer = HTTP.post(
             f"{server.url}/v1/messages", json={"model": "claude-haiku-4-5", "messages": [tool]}
         )
         assert answer.json()["stop_reason"] == "end_turn"
@@ -359,8 +379,8 @@ def test_a_loose_match_still_looks_at_the_turn() -> None:
 
 def test_another_base_path_is_the_same_for_a_loose_match() -> None:
     with ReplayServer(Mount(STREAMED, match="path")) as server:
-        assert b"[DONE]" in httpx.post(f"{server.url}/api/v1/chat/completions", json={}).content
-        assert httpx.post(f"{server.url}/v1/embeddings", json={}).status_code == 501
+        assert b"[DONE]" in HTTP.post(f"{server.url}/api/v1/chat/completions", json={}).content
+        assert HTTP.post(f"{server.url}/v1/embeddings", json={}).status_code == 501
 
 
 def test_a_folder_is_all_its_cassettes(tmp_path: Path) -> None:
@@ -383,7 +403,7 @@ def test_the_pace(tmp_path: Path) -> None:
     def seconds(speed: float | None) -> float:
         with ReplayServer(path, speed=speed) as server:
             started = time.monotonic()
-            httpx.post(f"{server.url}/x")
+            HTTP.post(f"{server.url}/x")
             return time.monotonic() - started
 
     assert seconds(1.0) > 0.38
@@ -402,7 +422,7 @@ def test_start_and_stop() -> None:
         with pytest.raises(RuntimeError, match="running already"):
             server.start()
     with pytest.raises(httpx.ConnectError):
-        httpx.post(url)
+        HTTP.post(url)
     assert not [t for t in threading.enumerate() if t.name == "crux-replay"]
 
 

@@ -6,7 +6,6 @@ import base64
 import secrets
 from pathlib import Path
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +22,7 @@ from crux_integrations.testing.scrubbing import (
     secrets_in,
     secrets_in_environment,
 )
-from tests.testing.conftest import Upstream
+from tests.testing.conftest import HTTP, Upstream
 
 
 def made_up(prefix: str = "") -> str:
@@ -53,9 +52,14 @@ def test_accounts_go() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["call_9b1deb4d3b7d4bad9bdd2b0d7b3dcb6d", "chatcmpl-vZyMSZVPrOLW9IhedBVmkuoHcfi8vG5x", "risk-averse",
-     "toolu_01A09q90qw90lq917835lq9", "msg_013Zva2CMHLNnXjNJJKqJ2EF", "task-based-evaluation-of-models"],
-)  # fmt: skip
+    [
+        "call_9b1deb4d3b7d4bad9bdd2b0d7b3dcb6d",
+        "chatcmpl-vZyMSZVPrOLW9IhedBVmkuoHcfi8vG5x",
+        "toolu_01A09q90qw90lq917835lq9",
+        "msg_013Zva2CMHLNnXjNJJKqJ2EF",
+        "task-based-evaluation-of-models",
+    ],
+)
 def test_what_is_no_key_stays(text: str) -> None:
     assert scrub_text(text) == text
 
@@ -75,7 +79,11 @@ def test_bytes_that_are_no_text() -> None:
 def test_where_a_requests_keys_are() -> None:
     bearer, header, query, password = (made_up() for _ in range(4))
     found = secrets_in(
-        {"Authorization": f"Bearer {bearer}", "x-goog-api-key": header, "accept": "text/event-stream"},
+        {
+            "Authorization": f"Bearer {bearer}",
+            "x-goog-api-key": header,
+            "accept": "text/event-stream",
+        },
         f"https://user:{password}@host/v1?key={query}&alt=sse",
     )
     assert {bearer, header, query, password} <= found
@@ -85,7 +93,12 @@ def test_where_a_requests_keys_are() -> None:
 
 def test_where_the_environments_keys_are() -> None:
     key = made_up()
-    environ = {"OPENAI_API_KEY": key, "GATEWAY_TOKEN": key[::-1], "HOME": "/somewhere", "A_KEY": "x"}
+    environ = {
+        "OPENAI_API_KEY": key,
+        "GATEWAY_TOKEN": key[::-1],
+        "HOME": "/somewhere",
+        "A_KEY": "x",
+    }
     assert secrets_in_environment(environ) == {key, key[::-1]}
 
 
@@ -142,7 +155,7 @@ def test_no_file_holds_the_key_it_was_recorded_with(
     key = made_up()
     path = tmp_path / "session.yaml"
     with use_cassette(path, mode="rewrite"):
-        answer = httpx.post(
+        answer = HTTP.post(
             f"{upstream.url}/v1/echo{query.format(key=key)}",
             json={"question": f"is {key} my key?"},
             headers={name: value.format(key=key) for name, value in headers.items()},
@@ -163,7 +176,7 @@ def test_basic_authentication_is_a_key_too(tmp_path: Path, upstream: Upstream) -
     password = made_up()
     path = tmp_path / "session.yaml"
     with use_cassette(path, mode="rewrite"):
-        httpx.post(f"{upstream.url}/v1/echo", json={}, auth=("me", password))
+        HTTP.post(f"{upstream.url}/v1/echo", json={}, auth=("me", password))
     text = path.read_text("utf-8")
     assert password not in text
     assert base64.b64encode(f"me:{password}".encode()).decode() not in text
@@ -176,7 +189,7 @@ def test_a_key_of_the_environment_goes_too(
     monkeypatch.setenv("SOME_PROVIDER_API_KEY", key)
     path = tmp_path / "session.yaml"
     with use_cassette(path, mode="rewrite"):
-        httpx.post(f"{upstream.url}/v1/echo", json={"leaked": key})
+        HTTP.post(f"{upstream.url}/v1/echo", json={"leaked": key})
     assert key not in path.read_text("utf-8")
 
 
@@ -184,7 +197,7 @@ def test_a_request_that_was_scrubbed_still_matches(tmp_path: Path, upstream: Ups
     body = {"question": f"is {made_up('sk-')} my key?"}
     path = tmp_path / "session.yaml"
     with use_cassette(path, mode="once"):
-        httpx.post(f"{upstream.url}/v1/echo", json=body)
+        HTTP.post(f"{upstream.url}/v1/echo", json=body)
     with use_cassette(path):
-        assert httpx.post(f"{upstream.url}/v1/echo", json=body).json()["count"] == 1
+        assert HTTP.post(f"{upstream.url}/v1/echo", json=body).json()["count"] == 1
     assert upstream.count == 1

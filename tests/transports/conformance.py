@@ -25,6 +25,9 @@ from tests.servers.scripted_server import Exchange
 AT_ONCE = 0.3
 """Seconds within which a cancelled call must have ended."""
 
+SHORT = 0.1
+"""A deadline short enough to wait for."""
+
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Grüße, 世界 🙂"}]}
 
 
@@ -217,3 +220,39 @@ def within(seconds: float) -> Iterator[None]:
     yield
     took = time.monotonic() - began
     assert took < seconds, f"took {took:.3f} s, not {seconds} s"
+
+
+def stall(exchange: Exchange) -> None:
+    exchange.stall()
+
+
+def after_one_event(harness: Harness, then: Callable[[Exchange], None]) -> Callable[..., None]:
+    def scenario(exchange: Exchange) -> None:
+        exchange.begin_stream()
+        exchange.chunk(harness.events[0])
+        then(exchange)
+
+    return scenario
+
+
+@contextmanager
+def cancelled_when(stalled: threading.Event, token: CancellationToken) -> Iterator[None]:
+    """Another thread cancels once the call is blocked; what is inside then ends at once."""
+    cancelled_at: list[float] = []
+
+    def cancel() -> None:
+        stalled.wait(DEADLINE)
+        time.sleep(0.03)  # the server is silent; a moment for the client to block on it
+        cancelled_at.append(time.monotonic())
+        token.cancel("enough")
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    try:
+        with pytest.raises(CancelledError, match="enough"):
+            yield
+        took = time.monotonic() - cancelled_at[0]
+        assert took < AT_ONCE, f"a cancelled call went on for {took:.3f} s"
+    finally:
+        stalled.set()
+        thread.join()

@@ -161,9 +161,7 @@ def no_last_chunk(exchange: Exchange) -> None:
     exchange.hang_up()
 
 
-@pytest.mark.parametrize(
-    "cut", [short_body, reset_in_body, cut_in_chunk, bad_chunk, no_last_chunk]
-)
+@pytest.mark.parametrize("cut", [short_body, reset_in_body, cut_in_chunk, bad_chunk, no_last_chunk])
 def test_a_whole_answer_cut_short(
     harness: Harness, server: ScriptedServer, driver: SyncDriver, transport: Transport,
     cut: Callable[[Exchange], None],

@@ -19,9 +19,7 @@ from tests.transports.conformance import Harness, data_of, json_of, scope
 pytestmark = pytest.mark.conformance
 
 
-def test_thirty_threads_at_once(
-    harness: Harness, server: ScriptedServer, streamed: bool
-) -> None:
+def test_thirty_threads_at_once(harness: Harness, server: ScriptedServer, streamed: bool) -> None:
     server.play(harness.answer_well)
     transport = harness.make(server.url)
     start = threading.Barrier(30)
@@ -155,9 +153,7 @@ def test_a_loop_per_thread(harness: Harness, server: ScriptedServer) -> None:
     start = threading.Barrier(6)
 
     async def main() -> int:
-        answers = await asyncio.gather(
-            *(transport.asend(harness.whole, scope()) for _ in range(5))
-        )
+        answers = await asyncio.gather(*(transport.asend(harness.whole, scope()) for _ in range(5)))
         return len(answers)
 
     def work(number: int) -> int:
@@ -171,9 +167,7 @@ def test_a_loop_per_thread(harness: Harness, server: ScriptedServer) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_opens_its_own_connections(
-    harness: Harness, server: ScriptedServer
-) -> None:
+def test_a_forked_child_opens_its_own_connections(harness: Harness, server: ScriptedServer) -> None:
     """And the parent's, sync and async, serve on as if nothing had been."""
     if harness.name != "http":
         pytest.skip("what a user's transport does after a fork is the user's")

@@ -251,9 +251,7 @@ def test_a_silent_tls_handshake_is_bounded_by_the_connect_limit(driver: SyncDriv
             driver.call(transport, HTTP.whole, scope(token=token))
 
 
-def test_an_idle_stream_under_tls_times_out(
-    tls_server: ScriptedServer, driver: SyncDriver
-) -> None:
+def test_an_idle_stream_under_tls_times_out(tls_server: ScriptedServer, driver: SyncDriver) -> None:
     def answer(exchange: Exchange) -> None:
         exchange.begin_stream()
         exchange.chunk(HTTP.events[0])

@@ -21,8 +21,8 @@ from crux_providers.transports.http_environment import bypasses_proxy, certifica
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.proxy import Proxy
 from tests.servers.scripted_server import ScriptedServer
-from tests.transports.conformance import AsyncDriver, SyncDriver, data_of, scope
 from tests.transports.conformance import HARNESSES as _HARNESSES
+from tests.transports.conformance import AsyncDriver, SyncDriver, data_of, scope
 
 HTTP = _HARNESSES[0]
 
@@ -182,7 +182,9 @@ def test_socks(server: ScriptedServer, driver: SyncDriver) -> None:
             assert proxy.asked == [f"SOCKS 127.0.0.1:{server.port}"]
 
 
-@pytest.mark.parametrize("given", ["ftp://secret@proxy.example", "http://secret@a:port", "nonsense://"])
+@pytest.mark.parametrize(
+    "given", ["ftp://secret@proxy.example", "http://secret@a:port", "nonsense://"]
+)
 def test_a_proxy_url_that_is_none_is_refused_without_showing_it(given: str) -> None:
     with pytest.raises(WireFailure) as caught:
         call("http://host.example", SyncDriver(), proxy=given)
@@ -280,9 +282,7 @@ def test_one_ssl_context_serves_all(certs: Certificates, monkeypatch: pytest.Mon
     made = []
     original = http_environment._new_context
     monkeypatch.setattr(http_environment, "_contexts", {})
-    monkeypatch.setattr(
-        http_environment, "_new_context", lambda *a: made.append(a) or original(*a)
-    )
+    monkeypatch.setattr(http_environment, "_new_context", lambda *a: made.append(a) or original(*a))
     with (
         ScriptedServer(HTTP.answer_well, tls=certs.server) as one,
         ScriptedServer(HTTP.answer_well, tls=certs.server) as other,

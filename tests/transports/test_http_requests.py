@@ -79,7 +79,11 @@ def test_later_headers_win_whatever_their_case(server: ScriptedServer) -> None:
         ("", "/chat", "/chat"),
         ("/", "/chat", "/chat"),
         ("/v1/", "/chat?alt=sse", "/v1/chat?alt=sse"),
-        ("/openai/deployments/d?api-version=1", "/chat", "/openai/deployments/d/chat?api-version=1"),
+        (
+            "/openai/deployments/d?api-version=1",
+            "/chat",
+            "/openai/deployments/d/chat?api-version=1",
+        ),
         ("/v1?a=1", "/chat?b=2", "/v1/chat?a=1&b=2"),
         ("/v1", "/models/a b:ü", "/v1/models/a%20b:%C3%BC"),
     ],

@@ -1,0 +1,289 @@
+"""Many threads in many processes write at once, some are killed: what is in the database then?
+
+    python -m tests.stress_persistence [--processes 4] [--threads 8] [--rows 500] [--db PLACE]
+
+Three parts. One thread: what handing a row over costs, beside a bare ``queue.Queue`` in the same
+run. All at once: the sums must be exact, and a put no dearer than two of the bare queue. Kills:
+processes die by SIGKILL at random moments; the database must open clean and hold every row that
+was committed, and what is missing must be younger than the last batches.
+
+Exits 1 where any of it does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import queue
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from crux_providers.base.capabilities import Observation
+from crux_providers.persistence.database import Database, open_database
+from crux_providers.persistence.location import Location, parse
+from crux_providers.persistence.rows import Attempt
+from crux_providers.persistence.store import Store, store_at
+
+MEDIAN_LIMIT_US = 20.0
+P99_LIMIT_US = 200.0
+LAG_LIMIT_S = 2.0
+"""The oldest that a lost row may be: the interval, and a commit beside three other writers."""
+
+
+class Figures(NamedTuple):
+    """Median and 99th percentile in microseconds."""
+
+    median: float
+    p99: float
+
+    @classmethod
+    def of(cls, nanoseconds: Sequence[int]) -> Figures:
+        ordered = sorted(nanoseconds)
+        return cls(statistics.median(ordered) / 1000, ordered[int(len(ordered) * 0.99)] / 1000)
+
+    def __str__(self) -> str:
+        return f"median {self.median:7.2f} µs   p99 {self.p99:8.2f} µs"
+
+
+def rows_of(name: str, thread: int, number: int) -> tuple[Observation, Attempt]:
+    """One observation and one line of the ledger."""
+    now = time.time()
+    return (
+        Observation("stress", name, "tools", number % 5 != 0, "whole", now, None),
+        Attempt(f"{name}-{thread}-{number}", 1, "stress", "stress", name, "ok", now, cost_usd=0.5),
+    )
+
+
+def produce(store: Store, name: str, thread: int, rows: int, bare: Callable[[Any], object],
+            times: dict[str, list[int]], pace: Callable[[], float] | None = None,
+            note: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+    """Hand over ``rows`` of each kind and time every put, beside a put to a bare queue."""
+    clock = time.perf_counter_ns
+    steps = [("observe", store.observe), ("put", store.put), ("bare", bare)]
+    for number in range(rows):
+        observation, attempt = rows_of(name, thread, number)
+        note()
+        steps.append(steps.pop(0))  # each is the first, the cold one, as often as the others
+        for step, hand_over in steps:
+            row = observation if step == "observe" else attempt
+            start = clock()
+            hand_over(row)
+            times[step].append(clock() - start)
+        if pace is not None:
+            time.sleep(pace())
+
+
+def one_thread(place: Location, rows: int) -> bool:
+    """What a put costs alone."""
+    store = store_at(place)
+    store.snapshot()
+    times: dict[str, list[int]] = {"observe": [], "put": [], "bare": []}
+    produce(store, "alone", 0, rows, queue.Queue[Any]().put, times)
+    store.close()
+    figures = {name: Figures.of(taken) for name, taken in times.items()}
+    print(f"one thread, {rows} of each")
+    for name, label in (("observe", "observation"), ("put", "ledger row"), ("bare", "bare queue")):
+        print(f"  {label:<12} {figures[name]}")
+    return all(
+        figures[name].median <= MEDIAN_LIMIT_US and figures[name].p99 <= P99_LIMIT_US
+        for name in ("observe", "put")
+    )
+
+
+def worker(target: str, name: str, threads: int, rows: int, start: Any, results: Any) -> None:
+    """One process of the second part."""
+    store = store_at(parse(target))
+    store.snapshot()
+    bare: queue.Queue[Any] = queue.Queue()
+    times: dict[str, list[int]] = {"observe": [], "put": [], "bare": []}
+    made = [
+        threading.Thread(target=produce, args=(store, name, number, rows, bare.put, times))
+        for number in range(threads)
+    ]
+    start.wait(60)
+    for thread in made:
+        thread.start()
+    for thread in made:
+        thread.join()
+    begun = time.perf_counter()
+    store.close()
+    assert store.writer is not None
+    results.put((times, store.writer.stats, time.perf_counter() - begun))
+
+
+def all_at_once(place: Location, processes: int, threads: int, rows: int) -> bool:
+    """Exact sums, and what a put costs in the crowd."""
+    context = multiprocessing.get_context("spawn")
+    start, results = context.Barrier(processes), context.Queue()
+    made = [
+        context.Process(
+            target=worker, args=(place.target, f"crowd-{n}", threads, rows, start, results)
+        )
+        for n in range(processes)
+    ]
+    for process in made:
+        process.start()
+    gathered = [results.get(timeout=300) for _ in made]
+    for process in made:
+        process.join(60)
+    figures = {
+        name: Figures.of([t for times, _, _ in gathered for t in times[name]])
+        for name in ("observe", "put", "bare")
+    }
+    expected = processes * threads * rows
+    print(f"{processes} processes x {threads} threads x {rows} of each")
+    for name, label in (("observe", "observation"), ("put", "ledger row"), ("bare", "bare queue")):
+        print(f"  {label:<12} {figures[name]}")
+    with open_database(place) as database:
+        found = sums(database, "crowd-%")
+    print(f"  expected {expected} observations, {expected} ledger rows, ${expected * 0.5:.2f}")
+    print(f"  found    {found.observations} observations, {found.attempts} ledger rows, "
+          f"${found.dollars:.2f}")  # fmt: skip
+    lost = sum(stats.failed + stats.dropped for _, stats, _ in gathered)
+    print(f"  failed or dropped {lost}; close took at most "
+          f"{max(took for _, _, took in gathered):.2f} s")  # fmt: skip
+    exact = found == Sums(expected, expected // 5 * 4, expected, expected * 0.5)
+    cheap = all(
+        figures[name].median <= 2 * figures["bare"].median
+        and figures[name].p99 <= max(2 * figures["bare"].p99, MEDIAN_LIMIT_US)
+        for name in ("observe", "put")
+    )
+    return exact and cheap and lost == 0
+
+
+class Sums(NamedTuple):
+    """What the database holds of the processes whose name is like a pattern."""
+
+    observations: int
+    successes: int
+    attempts: int
+    dollars: float
+
+
+def sums(database: Database, like: str) -> Sums:
+    """The sums of one process or of several."""
+    ((seen, good),) = database.execute(
+        "SELECT COALESCE(SUM(successes + refusals), 0), COALESCE(SUM(successes), 0) "
+        "FROM capability_evidence WHERE model_id LIKE ?",
+        (like,),
+    )
+    ((count, dollars),) = database.execute(
+        "SELECT COUNT(*), COALESCE(SUM(cost_usd), 0) FROM attempts WHERE model LIKE ?", (like,)
+    )
+    return Sums(int(seen), int(good), int(count), float(dollars))
+
+
+def victim(target: str, name: str, threads: int, rows: int, begun: Any, written: Any) -> None:
+    """One process of the third part; ``begun`` counts by thread what it was about to hand over."""
+    store = store_at(parse(target))
+    store.snapshot()
+
+    def note(thread: int) -> None:
+        begun[thread] += 1
+        if store.writer is not None:
+            written[0] = store.writer.stats.written
+
+    def work(thread: int) -> None:
+        times: dict[str, list[int]] = {"observe": [], "put": [], "bare": []}
+        dice = random.Random(f"{name}{thread}")
+        produce(store, name, thread, rows, lambda row: None, times,
+                lambda: dice.random() * 0.004, lambda: note(thread))  # fmt: skip
+
+    made = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for thread in made:
+        thread.start()
+    for thread in made:
+        thread.join()
+    store.close()
+
+
+def kills(place: Location, processes: int, threads: int, rows: int, seed: int) -> bool:
+    """Processes die at random moments; what was committed is there."""
+    dice = random.Random(seed)
+    context = multiprocessing.get_context("spawn")
+    print(f"{processes} processes x {threads} threads x {rows} of each, killed at random")
+    made = []
+    for n in range(processes):
+        begun, written = RawArray("q", threads), RawArray("q", 1)
+        arguments = (place.target, f"victim-{n}", threads, rows, begun, written)
+        process = context.Process(target=victim, args=arguments)
+        process.start()
+        made.append((process, begun, written))
+    deaths: dict[int, float] = {}
+    for n, (process, begun, _) in enumerate(made):
+        wanted = dice.randrange(threads * rows // 10, threads * rows * 9 // 10)
+        while process.is_alive() and sum(begun) < wanted:
+            time.sleep(0.001)
+        if n < processes - 1 and process.pid is not None:  # the last one may finish
+            os.kill(process.pid, signal.SIGKILL)
+            deaths[n] = time.time()
+    good = True
+    for n, (process, begun, written) in enumerate(made):
+        process.join(120)
+        put, committed = 2 * sum(begun), written[0]
+        with open_database(place) as database:
+            found = sums(database, f"victim-{n}")
+            ((last,),) = database.execute(
+                "SELECT MAX(started_at) FROM attempts WHERE model = ?", (f"victim-{n}",)
+            )
+        here = found.observations + found.attempts
+        lag = deaths[n] - last if n in deaths and last is not None else 0.0
+        how = f"killed, lost at most the last {lag * 1000:.0f} ms" if n in deaths else "finished"
+        print(f"  victim-{n}: handed over {put}, committed by its own count {committed}, "
+              f"found {here}, missing {put - here} ({how})")  # fmt: skip
+        complete = here == put if n not in deaths else committed <= here <= put
+        good = good and complete and lag <= LAG_LIMIT_S
+    return good
+
+
+def whole(place: Location) -> bool:
+    """Whether the database is in order."""
+    with open_database(place) as database:
+        said = database.execute("PRAGMA integrity_check") if place.kind == "sqlite" else [("ok",)]
+        ((odd,),) = database.execute(
+            "SELECT COUNT(*) FROM (SELECT provider, model_id, feature, MAX(value) AS value "
+            "FROM capability_evidence GROUP BY provider, model_id, feature) e "
+            "LEFT JOIN observed_capabilities o ON o.provider = e.provider "
+            "AND o.model_id = e.model_id AND o.feature = e.feature "
+            "WHERE o.value IS NULL OR o.value <> e.value"
+        )
+    print(f"integrity {said[0][0]}; observed_capabilities that differ from their evidence: {odd}")
+    return said == [("ok",)] and odd == 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the three parts; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Stress the persistence layer.")
+    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--rows", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--db", help="a path or a postgresql:// URL (default: a temporary file)")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as directory:
+        place = parse(options.db or str(Path(directory) / "stress.db"))
+        sizes = (options.processes, options.threads, options.rows)
+        print(f"{place.kind}, seed {options.seed}, Python {sys.version.split()[0]}")
+        results = {
+            "a put alone": one_thread(place, options.threads * options.rows),
+            "all at once": all_at_once(place, *sizes),
+            "kills": kills(place, *sizes, options.seed),
+            "in order": whole(place),
+        }
+    for name, good in results.items():
+        print(f"{'ok  ' if good else 'FAIL'} {name}")
+    return 0 if all(results.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
