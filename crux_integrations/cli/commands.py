@@ -191,11 +191,11 @@ def test_routes(routes_file: Path | None, as_json: bool) -> int:
     """Run the file's own ``tests:``; exits 1 where one fails."""
     import time
 
-    from crux_integrations.router.config import load_routes
+    from crux_integrations.router.config import catalog_lookup, load_routes
     from crux_integrations.router.route_tests import run_tests
-    from crux_providers import catalog
 
-    results = run_tests(load_routes(_find(routes_file)), catalog.lookup, time.time())
+    config = load_routes(_find(routes_file))
+    results = run_tests(config, catalog_lookup(config), time.time())
     if as_json:
         show_json([result.as_json() for result in results])
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +25,7 @@ from .configuration import (
     build_router,
     configured_routes,
     is_provider,
+    shown_routes,
     split_model,
 )
 from .errors import langchain_error
@@ -44,10 +45,12 @@ _REQUEST_WORDS = (
 _ALIASES = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens"}
 _NOT_SENT = frozenset({"stream", "ls_structured_output_format", "structured_output_format"})
 _OPTION_WORDS = ("timeout", "max_retries")
+_NOT_SHOWN = frozenset({"api_key", "cache", "callbacks", "client", "metadata", "profile",
+                        "rate_limiter", "shared"})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class _Bound:
+class _Shared:
     """A router with what it was made from, so that LangChain's copies of a model share it."""
 
     source: Source
@@ -55,7 +58,7 @@ class _Bound:
     router: Router
     profile: ModelProfile | None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Bound:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
         return self
 
 
@@ -72,7 +75,8 @@ class ChatCrux(BaseChatModel):
     ``model_kwargs`` goes into the provider's body as it stands. Each of them may be given with a
     call, too, and ``model="provider:model"`` or ``route=...`` with a call takes the route's place.
 
-    ``api_key``, ``base_url`` and ``client`` (a ready SDK client) belong to the form with one model.
+    ``api_key``, ``base_url`` and ``client`` (a ready SDK client) belong to the form with one model;
+    with routes an ``api_key`` is not used, which a warning says.
 
     Making one reads the YAML and does nothing else. Messages carry ``usage_metadata`` and, in
     ``response_metadata``, ``model_name``, ``finish_reason`` and ``crux``: route, provider, model,
@@ -106,19 +110,19 @@ class ChatCrux(BaseChatModel):
     api_key: SecretStr | None = Field(default=None, repr=False)
     base_url: str | None = None
     client: Any = Field(default=None, exclude=True, repr=False)
-    bound: Any = Field(default=None, exclude=True, repr=False)
+    shared: Any = Field(default=None, exclude=True, repr=False)
 
     # -- configuration ----------------------------------------------------------------------------
 
     @model_validator(mode="after")
     def _bind_router(self) -> Self:
-        held: _Bound | None = self.bound
+        held: _Shared | None = self.shared
         if held is None:
             self._held()
         elif held.source != self._source() or held.route != self.route:
             # A copy that LangChain made of another model, with its router and its profile.
             inherited = self.profile is not None and self.profile == held.profile
-            self.bound = None
+            self.shared = None
             held = self._held()
             if inherited:
                 self.profile = held.profile
@@ -128,13 +132,13 @@ class ChatCrux(BaseChatModel):
         key = self.api_key.get_secret_value() if self.api_key is not None else None
         return Source(self.routes, self.model, key, self.base_url, self.client)
 
-    def _held(self) -> _Bound:
-        held: _Bound | None = self.bound
+    def _held(self) -> _Shared:
+        held: _Shared | None = self.shared
         if held is None:
             source = self._source()
             router = build_router(source)
             profile = _profile(router.profile(self.route))
-            held = self.bound = _Bound(source, self.route, router, profile)
+            held = self.shared = _Shared(source, self.route, router, profile)
         return held
 
     def _resolve_model_profile(self) -> ModelProfile | None:
@@ -161,7 +165,7 @@ class ChatCrux(BaseChatModel):
             )
         held = self._held()
         kept = {name: getattr(self, name) for name in self.model_fields_set}
-        for name in ("bound", "api_key", "client"):
+        for name in ("shared", "api_key", "client"):
             kept.pop(name, None)
         if kept.get("profile") == held.profile:
             kept.pop("profile", None)
@@ -219,30 +223,14 @@ class ChatCrux(BaseChatModel):
     def _stops(self) -> list[str] | None:
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
-    @classmethod
-    def is_lc_serializable(cls) -> bool:
-        """LangChain may write the model down: its configuration, a key by its variable's name."""
-        return True
-
-    @classmethod
-    def get_lc_namespace(cls) -> list[str]:
-        """Where ``langchain_core.load`` finds the class."""
-        return ["crux_integrations"]
-
-    @property
-    def lc_secrets(self) -> dict[str, str]:
-        """The variable that stands for ``api_key`` in what LangChain writes down."""
-        if self.api_key is None:
-            return {}
-        from crux_providers.config.env import get_env_var_name
-
-        provider = split_model(self.model)[0] if self.model else None
-        return {"api_key": (provider and get_env_var_name(provider)) or "CRUX_API_KEY"}
-
-    @property
-    def lc_attributes(self) -> dict[str, Any]:
-        """The routes as LangChain writes them down: a path or a mapping, without keys."""
-        return {} if self.routes is None else {"routes": configured_routes(self.routes)}
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What was set, as LangChain's traces show it: no key, no connection."""
+        for name in sorted(self.model_fields_set - _NOT_SHOWN):
+            value = getattr(self, name)
+            if name == "routes" and value is not None:
+                value = shown_routes(value)
+            if value is not None:
+                yield name, value
 
     # -- one call ---------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -55,14 +56,21 @@ def build_router(source: Source) -> Router:
         for name in ("api_key", "base_url", "client")
         if (value := getattr(source, name)) is not None
     }
-    if source.routes is not None:
+    if source.routes is not None or source.model is None:
+        if alone.pop("api_key", None) is not None:
+            # Programs that make any chat model pass a key to it (LangChain's own tests do).
+            warnings.warn(
+                "api_key was not used: with routes a key belongs to a provider, under `providers` "
+                "or in its environment variable",
+                stacklevel=2,
+            )
         if alone:
             raise ValueError(
                 f"{', '.join(alone)}: belongs to ChatCrux(model='provider:model') without routes; "
                 "with routes, providers are declared there"
             )
-        if not isinstance(source.routes, (str, os.PathLike, Mapping)):
-            return _as_router(source.routes)
+    if source.routes is not None and not isinstance(source.routes, (str, os.PathLike, Mapping)):
+        return _as_router(source.routes)
     from crux_integrations.router.router import Router
 
     if isinstance(source.routes, Mapping):
@@ -70,8 +78,6 @@ def build_router(source: Source) -> Router:
     if source.routes is not None:
         return Router.from_file(os.fspath(source.routes))
     if source.model is None:
-        if alone:
-            raise ValueError(f"{', '.join(alone)}: needs model='provider:model' beside it")
         return Router()
     provider, _ = split_model(source.model)
     if provider is None:
@@ -106,6 +112,13 @@ def configured_routes(routes: Any) -> Any:
     if not isinstance(routes, Mapping):
         routes = routes.config.source.node().data()
     return without_keys(routes)
+
+
+def shown_routes(routes: Any) -> Any:
+    """``routes`` for people: a path, a mapping without keys, or the kind of object it is."""
+    if isinstance(routes, (str, os.PathLike, Mapping)):
+        return configured_routes(routes)
+    return f"<{type(routes).__name__}>"
 
 
 def without_keys(routes: Mapping[str, Any]) -> dict[str, Any]:

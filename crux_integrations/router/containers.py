@@ -19,6 +19,7 @@ class ByShape(NamedTuple):
     mapping: Kind | None = None
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         kinds = {"value": self.value, "list": self.list, "mapping": self.mapping}
         kind = kinds[shape(node)]
         if kind is None:
@@ -27,6 +28,7 @@ class ByShape(NamedTuple):
         return kind.read(node, path, ctx)
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {"anyOf": [k.schema() for k in (self.value, self.list, self.mapping) if k]}
 
 
@@ -38,6 +40,7 @@ class ListOf(NamedTuple):
     build: Callable[[tuple[Any, ...]], Any] = tuple
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         if not isinstance(node.value, list):
             return ctx.problem(node, path, f"expected a list, found {shown(node)}")
         if len(node.value) < self.least:
@@ -46,6 +49,7 @@ class ListOf(NamedTuple):
         return self.build(tuple(i for i in items if i is not BAD))
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         least = {"minItems": self.least} if self.least else {}
         return {"type": "array", "items": self.item.schema(), **least}
 
@@ -60,6 +64,7 @@ class MapOf(NamedTuple):
     build: Callable[[dict[str, Any]], Any] = MappingProxyType
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         if not isinstance(node.value, dict):
             return ctx.problem(node, path, f"expected a mapping, found {shown(node)}")
         values: dict[str, Any] = {}
@@ -84,6 +89,7 @@ class MapOf(NamedTuple):
         return f"{key!r} is no {self.noun}"
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         item = self.item.schema()
         if self.keys is not None:
             return {
@@ -115,6 +121,7 @@ class Section(NamedTuple):
     doc: str = ""
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         if not isinstance(node.value, dict):
             return ctx.problem(node, path, f"expected a mapping, found {shown(node)}")
         values: dict[str, Any] = {"line": node.line} if self.located else {}
@@ -139,6 +146,7 @@ class Section(NamedTuple):
         return self.build(**values) if whole else BAD
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         required = [k for k, f in self.fields.items() if f.required]
         properties = {k: {"description": f.doc, **f.kind.schema()} for k, f in self.fields.items()}
         return {
@@ -154,6 +162,7 @@ class Anything:
     """Any value, references in its strings replaced."""
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         match node.value:
             case dict() as mapping:
                 return {k: self.read(n, _join(path, k), ctx) for k, n in mapping.items()}
@@ -163,6 +172,7 @@ class Anything:
                 return ctx.scalar(node, path)
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {}
 
 

@@ -141,6 +141,7 @@ class Text(NamedTuple):
     secret: bool = False
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         if not isinstance(node.value, str):
             found = "another kind of value" if self.secret else shown(node)
             return ctx.problem(node, path, f"expected {self.what}, found {found}")
@@ -152,6 +153,7 @@ class Text(NamedTuple):
         return done.text
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {"type": "string"} if self.empty else {"type": "string", "minLength": 1}
 
 
@@ -161,6 +163,7 @@ class Word(NamedTuple):
     choices: tuple[str, ...]
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         word = ""
         if isinstance(node.value, str):
             done = ctx.expand(node, path)
@@ -178,6 +181,7 @@ class Word(NamedTuple):
         )
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {"anyOf": [{"enum": list(self.choices)}, REFERENCE]}
 
 
@@ -185,12 +189,14 @@ class Boolean:
     """``true`` or ``false``; YAML 1.2 knows no other."""
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         value = ctx.scalar(node, path)
         if value is BAD or isinstance(value, bool):
             return value
         return ctx.problem(node, path, f"expected true or false, found {shown(node)}")
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {"anyOf": [{"type": "boolean"}, REFERENCE]}
 
 
@@ -202,6 +208,7 @@ class Number(NamedTuple):
     whole: bool = False
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         value = ctx.scalar(node, path)
         if value is BAD:
             return BAD
@@ -217,6 +224,7 @@ class Number(NamedTuple):
         return f"{noun} above {self.minimum:g}" if self.above else f"{noun} from {self.minimum:g}"
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         bound = "exclusiveMinimum" if self.above else "minimum"
         kind = "integer" if self.whole else "number"
         return {"anyOf": [{"type": kind, bound: self.minimum}, REFERENCE]}
@@ -228,6 +236,7 @@ class Duration(NamedTuple):
     positive: bool = False
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         value = ctx.scalar(node, path)
         if value is BAD:
             return BAD
@@ -244,6 +253,7 @@ class Duration(NamedTuple):
         return seconds
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         bound = "exclusiveMinimum" if self.positive else "minimum"
         pattern = r"^\s*(\d+(\.\d+)?|\.\d+)\s*(ms|s|m|h|d|)\s*$"
         return {
@@ -259,6 +269,7 @@ class Share:
     """``5%`` or ``0.05``."""
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         value = ctx.scalar(node, path)
         if value is BAD:
             return BAD
@@ -268,6 +279,7 @@ class Share:
             return ctx.problem(node, path, f"{shown(node)} is no share; write it like 5% or 0.05")
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {
             "anyOf": [
                 {"type": "number", "minimum": 0},
@@ -284,15 +296,18 @@ class WordOr(NamedTuple):
     other: Kind
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         if isinstance(node.value, str) and node.value in self.words:
             return self.words[node.value]
         return self.other.read(node, path, ctx)
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {"anyOf": [{"enum": list(self.words)}, self.other.schema()]}
 
 
 def shown(node: Node) -> str:
+    """A node in a message, as the file has it: a reference is never replaced here."""
     match node.value:
         case list() | dict():
             return f"a {shape(node)}"

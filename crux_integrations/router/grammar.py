@@ -95,6 +95,7 @@ class _Params:
     """Request fields of a candidate; a name that is nearly one of ours is refused as a slip."""
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         if not isinstance(node.value, dict):
             return ctx.problem(node, path, "expected a mapping of request fields")
         values = Anything().read(node, path, ctx)
@@ -109,6 +110,7 @@ class _Params:
         return BAD if BAD in values.values() else MappingProxyType(values)
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {"type": "object", "properties": {name: {} for name in REQUEST_PARAMS}}
 
 
@@ -116,10 +118,12 @@ class _CandidateRef:
     """``provider:model`` as a candidate of its own."""
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         text = Text("provider:model").read(node, path, ctx)
         return text if text is BAD else candidate(model=text, line=node.line)
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {"type": "string", "pattern": rf"^(?:{MODEL_REF}|.*\$\{{.*)$"}
 
 
@@ -160,12 +164,14 @@ class _Verify:
     """true, false, or the path of a file of certificates."""
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         value = ctx.scalar(node, path)
         if value is BAD or isinstance(value, bool) or (isinstance(value, str) and value):
             return value
         return ctx.problem(node, path, "expected true, false or a file of certificates")
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {"anyOf": [{"type": "boolean"}, {"type": "string", "minLength": 1}]}
 
 
@@ -173,11 +179,13 @@ class _Version:
     """The number 1."""
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         if node.value == 1 and not isinstance(node.value, bool):
             return 1
         return ctx.problem(node, path, "this program reads version 1")
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {"const": 1}
 
 
@@ -185,12 +193,14 @@ class _Expect:
     """One ``provider:model``, or the first ones in order."""
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         if isinstance(node.value, list):
             return _REFS.read(node, path, ctx)
         text = Text("provider:model").read(node, path, ctx)
         return text if text is BAD else (text,)
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return {"anyOf": [Text().schema(), _REFS.schema()]}
 
 
@@ -334,12 +344,14 @@ class _Provider:
     """A provider's section; variables that are not set are kept in ``missing``, not refused."""
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         outer, ctx.lenient = ctx.lenient, []
         values = PROVIDER.read(node, path, ctx)
         missing, ctx.lenient = tuple(ctx.lenient), outer
         return values if values is BAD else {**values, "missing": missing}
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         return PROVIDER.schema()
 
 
@@ -388,6 +400,7 @@ class _Needs:
     """Fields of ``Needs`` as a mapping, or the capabilities among them as a list."""
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
+        """See :meth:`Kind.read`."""
         if isinstance(node.value, list):
             words = ListOf(_CAPABILITY).read(node, path, ctx)
             return BAD if words is BAD else dict.fromkeys(words, True)
@@ -412,6 +425,7 @@ class _Needs:
         return values
 
     def schema(self) -> JSONSchema:
+        """See :meth:`Kind.schema`."""
         counts = {"input_tokens": Number(whole=True), "output_tokens": Number(whole=True)}
         properties = {
             **{word: Boolean().schema() for word in CAPABILITIES},

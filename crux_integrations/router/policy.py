@@ -55,13 +55,24 @@ class ObservedFact(Protocol):
     """One thing seen: ``at`` is a Unix time, ``reason`` the provider's words."""
 
     @property
-    def value(self) -> bool: ...
+    def value(self) -> bool:
+        """Whether it worked."""
+        ...
+
     @property
-    def at(self) -> float: ...
+    def at(self) -> float:
+        """When, as a Unix time."""
+        ...
+
     @property
-    def mode(self) -> str: ...
+    def mode(self) -> str:
+        """``whole``, ``stream`` or ``any``."""
+        ...
+
     @property
-    def reason(self) -> str | None: ...
+    def reason(self) -> str | None:
+        """The provider's words, where it gave any."""
+        ...
 
 
 class ObservedFacts(Protocol):

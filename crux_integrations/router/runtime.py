@@ -11,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crux_providers import catalog
 from crux_providers.base.errors import ProviderError
 from crux_providers.base.flow import Action
 from crux_providers.base.logging import get_logger, log_event
@@ -25,7 +24,7 @@ from crux_providers.persistence.rows import Attempt, Call, ChatLog, new_call_id
 from crux_providers.persistence.store import Store, get_store
 
 from .compiled import Compiled, CompiledRoute, compile_route
-from .config import RoutesConfig, RoutesError, digest, load_routes
+from .config import RoutesConfig, RoutesError, catalog_lookup, digest, load_routes
 from .needs import Needs, needs_of
 from .plan import Plan, PlanState, Step, plan
 from .provider_trust import key_in_environment, provider_settings
@@ -122,15 +121,10 @@ class _InForce:
 
     def __init__(self, config: RoutesConfig) -> None:
         self.config = config
+        self.lookup = catalog_lookup(config)
         self._compiled: dict[str, CompiledRoute] = {}
         self._alone: dict[tuple[str, str], CompiledRoute] = {}
         self._ids: dict[int, _Rules] = {}
-
-    def lookup(self, provider: str, model: str) -> catalog.CatalogEntry | None:
-        given = self.config.providers.get(provider)
-        return catalog.lookup(
-            provider, model, base_url=given.base_url if given is not None else None
-        )
 
     def route(self, name: str) -> CompiledRoute:
         found = self._compiled.get(name)

@@ -201,13 +201,13 @@ def _part(part: ContentPart, block: int | None, state: RenderState, out: list[Wi
     wire = answer_block(part, Notes())
     if wire is None:
         return
-    text = wire.get(_KINDS.get(part.type, ""))
-    if not isinstance(text, str):
+    kind = _KINDS.get(part.type)
+    if kind is None or wire["type"] != kind:
         _begin("raw", wire, None, state, out)
     else:
         # As the API begins them: empty, with what the deltas cannot carry.
         begins = {k: v for k, v in wire.items() if k not in ("citations", "signature")}
-        kind = _KINDS[part.type]
+        text = wire[kind]
         begun = _begin(kind, {**begins, kind: ""}, None, state, out)
         if text and kind == "text":
             _delta(begun, out, type="text_delta", text=text)

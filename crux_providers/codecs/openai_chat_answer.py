@@ -88,8 +88,10 @@ class Answer:
 
     def _no_choices(self, chunk: Mapping[str, JSON]) -> list[JSON]:
         # A last chunk may carry nothing but the usage; a missing field anywhere else is damage.
-        if not self.whole and "choices" not in chunk and (
-            isinstance(chunk.get("usage"), dict) or "x_groq" in chunk
+        if (
+            not self.whole
+            and "choices" not in chunk
+            and (isinstance(chunk.get("usage"), dict) or "x_groq" in chunk)
         ):
             return []
         return need_list(chunk.get("choices"), "choices")

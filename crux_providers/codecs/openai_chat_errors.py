@@ -156,9 +156,7 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     # DeepSeek has json_object but no json_schema: github.com/bytedance/deer-flow/issues/545
     # (2025-08-26); the 422 before it: github.com/browser-use/browser-use/pull/215 (2025-01-19)
-    _says(
-        r"This response_format type is unavailable now", ErrorCode.UNSUPPORTED, "json_schema"
-    ),
+    _says(r"This response_format type is unavailable now", ErrorCode.UNSUPPORTED, "json_schema"),
     _says(
         r"Failed to deserialize the JSON body into the target type: response_format: "
         r"response_format\.type `json_schema` is unavailable",

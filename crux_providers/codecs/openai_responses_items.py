@@ -94,8 +94,13 @@ def _message(item: dict[str, JSON], where: str) -> Iterator[Piece]:
     for index, entry in enumerate(need_list(item.get("content"), f"the content of {where}")):
         content = need_mapping(entry, f"a piece of {where}")
         part = read_content(content, fields, where)
-        if part.type == "raw" or part.text or (part.extra or {}).get("annotations"):
+        if says_something(part):
             yield Piece(("content", index), part, as_list(content.get("logprobs")))
+
+
+def says_something(part: ContentPart) -> bool:
+    """Whether a piece of a message is more than an empty text."""
+    return part.type == "raw" or bool(part.text or (part.extra or {}).get("annotations"))
 
 
 def read_content(
@@ -125,16 +130,22 @@ def _reasoning(item: dict[str, JSON], where: str) -> list[Piece]:
     for name in ("summary", "content"):
         for index, entry in enumerate(opt_list(item.get(name), f"{name} of {where}") or ()):
             said = need_mapping(entry, f"a piece of {where}")
-            text = need_text(said.get("text"), f"a text of {where}")
-            extra = {"item": fields, "type": need_text(said.get("type"), f"a type in {where}")}
-            extra |= rest_of(said, ("type", "text"))
-            data = None if pieces else encrypted
-            part = ContentPart("reasoning", text, data=data, dialect=DIALECT, extra=extra)
+            part = read_thought(said, fields, where, data=None if pieces else encrypted)
             pieces.append(Piece((name, index), part, []))
     if not pieces:
         hidden = ContentPart("reasoning", data=encrypted, dialect=DIALECT, extra={"item": fields})
         pieces.append(Piece(("item", 0), hidden, []))
     return pieces
+
+
+def read_thought(
+    piece: dict[str, JSON], fields: Mapping[str, JSON], where: str, *, data: JSON = None
+) -> ContentPart:
+    """One summary or text of a reasoning item, whose ``fields`` are around it."""
+    text = need_text(piece.get("text"), f"a text of {where}")
+    kind = need_text(piece.get("type"), f"a type in {where}")
+    extra = {"item": fields, "type": kind, **rest_of(piece, ("type", "text"))}
+    return ContentPart("reasoning", text, data=data, dialect=DIALECT, extra=extra)
 
 
 def read_call(item: dict[str, JSON], where: str) -> ToolCall:
@@ -241,10 +252,10 @@ def reasoning_piece(part: ContentPart, extra: Mapping[str, JSON]) -> tuple[str, 
     return name, {**extra, "type": kind, "text": part.text or ""}
 
 
-def write_call(call: ToolCall, call_id: str) -> dict[str, Any]:
-    """The item of a call; an empty text of arguments is ``{}``."""
+def write_call(call: ToolCall, call_id: str, *, empty: str = "{}") -> dict[str, Any]:
+    """The item of a call; ``empty`` stands for arguments without a text."""
     extra = dict(call.extra) if call.extra and is_mine(call.dialect) else {}
     wire = {"call_id": call_id, "name": call.name}
     if extra.get("type") == "custom_tool_call":
         return {**wire, "input": call.raw_arguments or "", **extra}
-    return {"type": "function_call", **wire, "arguments": call.raw_arguments or "{}", **extra}
+    return {"type": "function_call", **wire, "arguments": call.raw_arguments or empty, **extra}

@@ -19,7 +19,7 @@ from .openai_responses_items import (
     read_item,
 )
 from .openai_responses_request import (
-    DOCUMENT_NAME,
+    DOCUMENT_NAMES,
     INSTRUCTIONS,
     LOGPROBS,
     TOOL_MODES,
@@ -342,11 +342,11 @@ def _part(piece: dict[str, JSON]) -> ContentPart:
         case {"type": "input_file", "file_url": str(url)} if "file_data" not in piece:
             return _own("pdf", piece, ("type", "file_url"), url=url)
         case {"type": "input_file", "filename": str(name), "file_data": str(data)} if (
-            data.startswith("data:application/pdf;base64,")
+            (located := _located(data)).get("media_type") in DOCUMENT_NAMES
         ):
-            known = None if name == DOCUMENT_NAME else name
+            known = None if name == DOCUMENT_NAMES[located["media_type"]] else name
             taken = ("type", "filename", "file_data")
-            return _own("pdf", piece, taken, name=known, **_located(data))
+            return _own("pdf", piece, taken, name=known, **located)
         case {"type": "input_audio", "input_audio": {"data": str(data), "format": str(form)}} if (
             len(piece["input_audio"]) == 2
         ):

@@ -95,7 +95,8 @@ class _Item:
             call = ToolCall.from_text(
                 self.call.id or "", self.call.name or "", text, dialect=DIALECT, extra=self.fields
             )
-            return write_call(call, call.id)
+            mine = self.call.dialect == DIALECT  # else its client may want to parse it
+            return write_call(call, call.id, empty="" if mine else "{}")
         item: dict[str, Any] = {"type": self.kind}
         if self.kind == "message":
             item |= {"role": "assistant", **self.fields, "content": []}

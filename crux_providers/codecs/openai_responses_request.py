@@ -25,8 +25,11 @@ from .reading import as_list, as_mapping
 SCHEMA_NAME = "response"
 """Name of a JSON schema that the request left unnamed (the dialect wants one)."""
 
-DOCUMENT_NAME = "document.pdf"
-"""Name of a document that has none (the dialect wants one beside the data)."""
+DOCUMENT_NAMES: Mapping[str, str] = {
+    "application/pdf": "document.pdf",
+    "text/plain": "document.txt",
+}
+"""Names of documents that have none (the dialect wants one beside the data)."""
 
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED = "reasoning.encrypted_content"
@@ -297,9 +300,10 @@ class _Input:
             case "pdf" if part.url is not None and not part.url.startswith("data:"):
                 return {"type": "input_file", "file_url": part.url, **extra}
             case "pdf":
-                file = {"filename": part.name or DOCUMENT_NAME}
-                file["file_data"] = part.url if part.url is not None else data_uri(part)
-                return {"type": "input_file", **file, **extra}
+                url = part.url if part.url is not None else data_uri(part)
+                media_type = url.removeprefix("data:").partition(";")[0]
+                name = part.name or DOCUMENT_NAMES.get(media_type, "document")
+                return {"type": "input_file", "filename": name, "file_data": url, **extra}
             case "audio":
                 return _audio(part, extra)
             case "raw" if is_mine(part.dialect):

@@ -25,7 +25,10 @@ from .openai_responses_items import (
     Piece,
     Place,
     call_extra,
+    read_content,
     read_item,
+    read_thought,
+    says_something,
 )
 from .reading import as_list, as_mapping, as_text, malformed, need_mapping, need_text, parse_event
 
@@ -192,7 +195,7 @@ class Decoder:
             where = f"output[{index}]"
             item = need_mapping(value, where)
             pieces = read_item(item, where)
-            events += self._settle(self._find(left, item), item, pieces)
+            events += self._settle(self._find(left, item), pieces)
         if self.skipped and not all(item.whole or item.done for item in self._items.values()):
             raise malformed("what a malformed event said is not in the final event")
         items = self._items.values()
@@ -246,9 +249,10 @@ class Decoder:
         index = _index(message, "output_index")
         if index in self._items:
             raise malformed(f"output_index {index} is announced twice")
-        item = self._items[index] = _Item(kind, wire.get("id"), whole=True)
+        whole = not self._waiting(index)
+        item = self._items[index] = _Item(kind, wire.get("id"), whole)
         name, call_id = wire.get("name"), wire.get("call_id")
-        if kind not in CALL_FIELDS or not (as_text(name) and as_text(call_id)):
+        if kind not in CALL_FIELDS or not (whole and as_text(name) and as_text(call_id)):
             return []
         extra = {k: v for k, v in call_extra(wire).items() if k != "status"}
         begun = ToolCallDelta(self._call(item), as_text(call_id), as_text(name), dialect=DIALECT)
@@ -257,6 +261,12 @@ class Decoder:
             item.arguments.append(text)
         item.extra |= extra
         return [ChatStreamEvent(tool_call=replace(begun, arguments=text, extra=extra or None))]
+
+    def _waiting(self, index: int) -> bool:
+        """Whether an item before this one still has to be mended: then this one comes after it."""
+        return bool(self.skipped) and any(
+            at < index and not (known.whole or known.done) for at, known in self._items.items()
+        )
 
     def _call(self, item: _Item) -> int:
         item.call = self._call_count
@@ -268,11 +278,12 @@ class Decoder:
         pieces = read_item(wire, "a finished item")
         item = self._item(message)
         item.type, item.id = as_text(wire.get("type")), wire.get("id")
-        return self._settle(item, wire, pieces)
+        if self._waiting(_index(message, "output_index")):
+            item.whole = False
+            return []
+        return self._settle(item, pieces)
 
-    def _settle(
-        self, item: _Item, wire: dict[str, JSON], pieces: list[Piece]
-    ) -> list[ChatStreamEvent]:
+    def _settle(self, item: _Item, pieces: list[Piece]) -> list[ChatStreamEvent]:
         """What a finished item says that was not said yet."""
         events: list[ChatStreamEvent] = []
         item.done = True
@@ -357,6 +368,25 @@ class Decoder:
         text = as_text(part.get("refusal" if part.get("type") == "refusal" else "text"))
         return [] if kind is None or text is None else self._say(kind, message, text)
 
+    def _piece_done(self, message: dict[str, JSON]) -> list[ChatStreamEvent]:
+        """A piece that had no deltas (of an unknown type, cited without words) is told here."""
+        wire = need_mapping(message.get("part"), "a finished piece")
+        item = self._item(message, "message")
+        name = "summary" if "summary_index" in message else "content"
+        place = (name, _index(message, f"{name}_index"))
+        if place in item.blocks or not item.whole:
+            return []
+        fields: dict[str, JSON] = {} if item.id is None else {"id": item.id}
+        if item.type == "reasoning":
+            part = read_thought(wire, fields, "a finished piece")
+        else:
+            part = read_content(wire, fields, "a finished piece")
+            if not says_something(part):
+                return []
+        events: list[ChatStreamEvent] = []
+        self._settle_part(item, place, part, events)
+        return events
+
     def _say(self, kind: str, message: dict[str, JSON], text: str) -> list[ChatStreamEvent]:
         type, name, wire_type = DELTAS[kind]
         item = self._item(message, "reasoning" if type == "reasoning" else "message")
@@ -402,7 +432,9 @@ _HANDLERS: dict[str, Callable[[Decoder, dict[str, JSON]], list[ChatStreamEvent]]
     "response.output_item.added": Decoder._added,
     "response.output_item.done": Decoder._done,
     "response.content_part.added": Decoder._piece,
+    "response.content_part.done": Decoder._piece_done,
     "response.reasoning_summary_part.added": Decoder._piece,
+    "response.reasoning_summary_part.done": Decoder._piece_done,
     "response.function_call_arguments.delta": Decoder._arguments,
     "response.custom_tool_call_input.delta": Decoder._arguments,
     "response.completed": Decoder._final,

@@ -10,7 +10,8 @@ from typing import Any
 
 ODD_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1.5, 2**70, 1e308, "", "x", "\ud800", "\x00", "[DONE]", [], {},
-    [None], [[]], {"": None}, [{}], {"index": "0"}, [{"index": 0}, {"index": 0}], "error", {"error": {}},
+    [None], [[]], {"": None}, [{}], {"index": "0"}, [{"index": 0}, {"index": 0}], "error",
+    {"error": {}},
     {"message": {"detail": [{"loc": 5}]}},
 )  # fmt: skip
 ODD_TEXT: tuple[bytes, ...] = (

@@ -33,10 +33,17 @@ _json = st.recursive(
 _object = st.dictionaries(st.text(max_size=4), _json, max_size=3)
 _later = st.fixed_dictionaries({}, optional={"later": _json.filter(lambda v: v is not None)})
 
+# Fields a block's kind does not have, some of them another's.
+_others = st.dictionaries(
+    st.sampled_from(["later", "", "text", "thinking", "data", "name"]),
+    _json.filter(lambda v: v is not None),
+    max_size=2,
+)
+
 
 def _block(kind: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     known = st.fixed_dictionaries({"type": st.just(kind), **fields})
-    return st.builds(lambda a, b: {**b, **a}, known, _later)
+    return st.builds(lambda a, b: {**b, **a}, known, _others)
 
 
 _blocks = st.one_of(

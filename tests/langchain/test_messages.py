@@ -354,10 +354,11 @@ def test_a_turn_of_chat_openai_over_responses() -> None:
 
 def test_summaries_of_reasoning_are_a_part_each() -> None:
     summary = [{"type": "summary_text", "text": t} for t in ("one", "two")]
-    block = {"type": "reasoning", "id": "rs_1", "summary": summary}
-    found = one(AIMessage([block], response_metadata={"model_provider": "openai"}))
-    assert [p.text for p in found.parts] == ["one", "two"]
-    (wire,) = encode_responses(ChatRequest("m", [found]), stream=False).body["input"]
+    block = {"type": "reasoning", "id": "rs_1", "summary": summary, "encrypted_content": "abc"}
+    said = [block, {"type": "text", "text": "so", "id": "msg_1"}]
+    found = one(AIMessage(said, response_metadata={"model_provider": "openai"}))
+    assert [p.text for p in found.parts] == ["one", "two", "so"]
+    wire, _ = encode_responses(ChatRequest("m", [found]), stream=False).body["input"]
     assert wire == block
 
 

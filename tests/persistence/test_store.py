@@ -23,7 +23,7 @@ from crux_providers.persistence.database import open_database
 from crux_providers.persistence.errors import StorageError
 from crux_providers.persistence.location import OFF, Location, parse
 from crux_providers.persistence.rows import Attempt, Call, ChatLog, Metric, new_call_id
-from crux_providers.persistence.sink import summarize
+from crux_providers.persistence.sink import add_evidence, summarize
 from crux_providers.persistence.store import Store, store_at
 
 DAY = 86400.0
@@ -177,6 +177,29 @@ def test_evidence_of_a_batch_is_the_same_however_it_is_cut() -> None:
     assert whole.reason == "r13"
 
 
+def test_two_modes_written_at_once_agree_with_the_row_of_both(place: Location) -> None:
+    # Without a lock the second transaction would not see the first one's evidence, and would
+    # write down a refusal where one mode is known to work.
+    open_database(place).close()
+    begun = threading.Event()
+
+    def second() -> None:
+        with open_database(place) as database:
+            begun.set()
+            with database.transaction():
+                add_evidence(database, summarize([seen(value=False, mode="stream")]))
+
+    thread = threading.Thread(target=second)
+    with open_database(place) as database:
+        with database.transaction():
+            add_evidence(database, summarize([seen(value=True, mode="whole")]))
+            thread.start()
+            assert begun.wait(10)
+            thread.join(0.3)  # it waits for this transaction, or has read too early
+        thread.join(30)
+        assert database.execute("SELECT value FROM observed_capabilities") == [(1,)]
+
+
 def test_what_was_observed_can_be_forgotten(store: Store) -> None:
     store.observe(seen())
     store.observe(seen(model="n"))
@@ -266,6 +289,25 @@ def test_what_others_spent_is_told_apart(store: Store) -> None:
     store.flush()
     spent = store.spent_today("default")
     assert (spent.total_usd, spent.own_usd) == (2.0, 0.5)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_what_the_parent_spent_is_not_the_childs_own(crux_db: Path) -> None:
+    store = store_at(parse(crux_db))
+    store.put(attempt(cost_usd=2.0))
+    store.flush()
+    assert store.spent_today("default").own_usd == 2.0
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            store._spending = {}
+            spent = store.spent_today("default")
+            code = 0 if (spent.total_usd, spent.own_usd) == (2.0, 0.0) else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    store.close()
 
 
 def test_figures_of_candidates(store: Store) -> None:

@@ -155,6 +155,24 @@ def test_no_row_is_overlooked_while_threads_come_and_go(sink: ListSink) -> None:
     writer.close()
 
 
+def test_a_row_put_while_the_thread_ends_is_written(sink: ListSink) -> None:
+    class Late(ListSink):
+        def close(self) -> None:
+            super().close()
+            if self.closed == 1:
+                writer.put("late")
+
+    late = Late()
+    writer = Writer(lambda: late, interval=0.0)
+    writer.put("first")
+    writer.retire()
+    deadline = time.monotonic() + 10
+    while len(late.rows) < 2 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert late.rows == ["first", "late"]
+    writer.close()
+
+
 def test_a_full_queue_drops_counts_and_says_so_once(
     sink: ListSink, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from crux_integrations.router.config import RoutesError, load_routes, provider_settings
 from crux_providers.config.declaration import declarations
 
-KEY = "sk-of-the-user-0123456789"
+KEY = "sk-" + "of-the-user" * 2
 ENV = {"OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": KEY + "-a", "GEMINI_API_KEY": KEY + "-g"}
 EVIL = "https://keys.evil.example/v1"
 

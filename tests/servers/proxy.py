@@ -1,4 +1,4 @@
-"""A forward proxy over real sockets: plain requests, CONNECT tunnels and SOCKS 5; it counts them."""
+"""A forward proxy over real sockets: plain requests, CONNECT tunnels, SOCKS 5. It counts them."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,13 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import pytest
 
-from crux_providers.base.cancellation import CancellationToken
+from crux_providers.base.cancellation import CancellationToken, CancelledError
 from crux_providers.base.interfaces import AsyncWireStream, Transport, WireStream
 from crux_providers.base.timeouts import CallScope, TimeoutConfig
 from crux_providers.base.wire import Endpoint, WireEvent, WireRequest, WireResponse
 from crux_providers.transports.http import HttpTransport
-from tests.servers.scripted_server import Exchange
+from tests.servers.scripted_server import DEADLINE, Exchange
 
 AT_ONCE = 0.3
 """Seconds within which a cancelled call must have ended."""
@@ -29,6 +31,10 @@ SHORT = 0.1
 """A deadline short enough to wait for."""
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Grüße, 世界 🙂"}]}
+
+
+WHOLE = WireRequest("/chat/completions", BODY)
+STREAMED = WireRequest("/chat/completions", {**BODY, "stream": True}, stream=True)
 
 
 def _event(text: str) -> bytes:
@@ -42,13 +48,14 @@ class Harness:
 
     ``make`` takes the server's base URL. ``whole`` and ``streamed`` are the requests, ``answer``
     the JSON of a good whole answer, ``events`` the bytes of a good stream's events, ``end`` its
-    last event and ``ping`` what may come in between and says nothing.
+    last event and ``ping`` what may come in between and says nothing. ``owns_sockets``: the
+    connections are the transport's own, so that no blocked read outlives its call.
     """
 
     name: str
     make: Callable[[str], Transport]
-    whole: WireRequest = WireRequest("/chat/completions", BODY)
-    streamed: WireRequest = WireRequest("/chat/completions", {**BODY, "stream": True}, stream=True)
+    whole: WireRequest = WHOLE
+    streamed: WireRequest = STREAMED
     answer: dict[str, Any] = field(
         default_factory=lambda: {
             "id": "x",
@@ -59,7 +66,7 @@ class Harness:
     end: bytes = b"data: [DONE]\n\n"
     ping: bytes = b": ping\n\n"
     target: str = "/v1/chat/completions"
-    keeps_connections: bool = True
+    owns_sockets: bool = True
 
     def request(self, streamed: bool) -> WireRequest:
         """The request of that mode."""
@@ -82,6 +89,7 @@ HARNESSES = (
     Harness(
         "http over an httpx transport of the user's",
         lambda url: HttpTransport(Endpoint(url), httpx_transport=BothHTTPTransport()),
+        owns_sockets=False,
     ),
 )
 

@@ -38,7 +38,7 @@ def test_thirty_threads_at_once(harness: Harness, server: ScriptedServer, stream
     with ThreadPoolExecutor(30) as pool:
         assert sum(pool.map(work, range(30))) == 120
     assert server.requests == 120
-    if harness.name == "http":
+    if harness.owns_sockets:
         assert len(server.connections) <= 30
     transport.close()
 
@@ -120,7 +120,7 @@ def test_three_asyncio_runs_in_a_row(
         gc.collect()
     assert server.requests == 6
     assert len(server.connections) == 3, "one connection per loop, used twice"
-    if harness.name == "http":
+    if harness.owns_sockets:
         assert [str(w.message) for w in caught] == []
         for number in range(3):
             server.assert_closed(number)
@@ -129,7 +129,7 @@ def test_three_asyncio_runs_in_a_row(
 def test_a_loop_closed_without_ceremony_leaves_no_warning(
     harness: Harness, server: ScriptedServer
 ) -> None:
-    if harness.name != "http":
+    if not harness.owns_sockets:
         pytest.skip("whose connections they are decides how they end")
     server.play(harness.answer_well)
     gc.collect()  # what other tests left
@@ -169,7 +169,7 @@ def test_a_loop_per_thread(harness: Harness, server: ScriptedServer) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_opens_its_own_connections(harness: Harness, server: ScriptedServer) -> None:
     """And the parent's, sync and async, serve on as if nothing had been."""
-    if harness.name != "http":
+    if not harness.owns_sockets:
         pytest.skip("what a user's transport does after a fork is the user's")
     server.play(harness.answer_well)
     transport = harness.make(server.url)

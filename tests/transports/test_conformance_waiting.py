@@ -17,14 +17,19 @@ from crux_providers.base.timeouts import operation_timeout
 from tests.servers.scripted_server import DEADLINE, Exchange, ScriptedServer
 from tests.transports.conformance import (
     AT_ONCE,
+    SHORT,
     Harness,
     SyncDriver,
+    after_one_event,
+    cancelled_when,
     data_of,
     scope,
+    stall,
     within,
 )
 
 pytestmark = pytest.mark.conformance
+
 
 def stall_in_body(exchange: Exchange) -> None:
     exchange.head(200, {"content-type": "application/json", "content-length": "999"})
@@ -165,7 +170,7 @@ def test_cancel_while_waiting_for_the_headers(
     token = CancellationToken()
     with cancelled_when(server.stalled, token):
         driver.call(transport, harness.request(streamed), scope(token=token, whole=not streamed))
-    if harness.name == "http":
+    if harness.owns_sockets:
         server.assert_closed()
     assert server.requests == 1
 
@@ -179,7 +184,7 @@ def test_cancel_on_a_reused_connection(
     token = CancellationToken()
     with cancelled_when(server.stalled, token):
         driver.call(transport, harness.request(streamed), scope(token=token))
-    if harness.name == "http":
+    if harness.owns_sockets:
         server.assert_closed()
     assert len(server.connections) == 1
     server.play(harness.answer_well)
@@ -310,6 +315,6 @@ def test_an_interrupt_passes_and_closes_the_socket(
     finally:
         thread.join()
         signal.signal(signal.SIGALRM, before)
-    if harness.name == "http":
+    if harness.owns_sockets:
         server.assert_closed()
     transport.close()

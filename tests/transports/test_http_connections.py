@@ -1,4 +1,4 @@
-"""The http transport's own connections: pools, TLS under cancellation, look-ups, what it relies on."""
+"""The http transport's own connections: pools, TLS, looking names up, bodies, what is relied on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpcore
@@ -228,11 +229,13 @@ def test_cancel_under_tls(tls_server: ScriptedServer, driver: SyncDriver, when: 
 
     thread = threading.Thread(target=cancel)
     thread.start()
+    blocked = (
+        partial(driver.call, transport, HTTP.whole, limits)
+        if stream is None
+        else partial(driver.next, stream)
+    )
     with within(0.03 + 2 * AT_ONCE), pytest.raises(CancelledError):
-        if stream is not None:
-            driver.next(stream)
-        else:
-            driver.call(transport, HTTP.whole, limits)
+        blocked()
     thread.join()
     tls_server.assert_closed()
     driver.close(transport)
@@ -267,6 +270,50 @@ def test_an_idle_stream_under_tls_times_out(tls_server: ScriptedServer, driver: 
         driver.next(stream)
     assert caught.value.phase == "idle"
     tls_server.assert_closed()
+
+
+def test_a_stream_closed_under_its_reader_ends_at_once(server: ScriptedServer) -> None:
+    def answer(exchange: Exchange) -> None:
+        exchange.begin_stream()
+        exchange.chunk(HTTP.events[0])
+        exchange.stall()
+
+    server.play(answer)
+    stream = make(server).stream(HTTP.streamed, scope())
+    assert next(stream)
+
+    def close() -> None:
+        server.stalled.wait(DEADLINE)
+        time.sleep(0.03)
+        stream.close()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    with within(0.03 + AT_ONCE), pytest.raises(WireFailure) as caught:
+        next(stream)
+    thread.join()
+    assert caught.value.kind == "cut"
+    server.assert_closed()
+    assert next(stream, None) is None
+
+
+async def test_an_async_stream_closed_under_its_reader_ends_at_once(server: ScriptedServer) -> None:
+    def answer(exchange: Exchange) -> None:
+        exchange.begin_stream()
+        exchange.chunk(HTTP.events[0])
+        exchange.stall()
+
+    server.play(answer)
+    stream = await make(server).astream(HTTP.streamed, scope())
+    assert await anext(stream)
+    reading = asyncio.ensure_future(anext(stream))
+    await asyncio.to_thread(server.stalled.wait, DEADLINE)
+    with within(AT_ONCE):
+        await stream.aclose()
+        with pytest.raises(WireFailure) as caught:
+            await reading
+    assert caught.value.kind == "cut"
+    await asyncio.to_thread(server.assert_closed)
 
 
 def test_large_bodies_under_tls(tls_server: ScriptedServer, driver: SyncDriver) -> None:
@@ -424,8 +471,8 @@ def test_a_server_may_answer_before_it_has_read_everything(
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         transport = HttpTransport(Endpoint(url, proxy=""))
+        body = {"padding": "x" * 5_000_000}
         with pytest.raises(WireFailure) as caught:
-            body = {"padding": "x" * 5_000_000}
             driver.send(transport, WireRequest("/chat", body), scope())
         assert (caught.value.kind, caught.value.status) == ("status", 413)
         driver.close(transport)

@@ -21,10 +21,9 @@ from crux_providers.transports.http_environment import bypasses_proxy, certifica
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.proxy import Proxy
 from tests.servers.scripted_server import ScriptedServer
-from tests.transports.conformance import HARNESSES as _HARNESSES
-from tests.transports.conformance import AsyncDriver, SyncDriver, data_of, scope
+from tests.transports.conformance import HARNESSES, AsyncDriver, SyncDriver, data_of, scope
 
-HTTP = _HARNESSES[0]
+HTTP = HARNESSES[0]
 
 
 @pytest.fixture(scope="session")
@@ -262,8 +261,8 @@ def test_no_tls_where_tls_is_expected(driver: SyncDriver) -> None:
 
         thread = threading.Thread(target=answer_in_clear)
         thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(WireFailure) as caught:
-            url = f"https://127.0.0.1:{listener.getsockname()[1]}"
             call(url, driver, proxy="", verify=False)
         thread.join()
     assert caught.value.kind == "connect"

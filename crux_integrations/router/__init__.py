@@ -1,0 +1,1 @@
+"""The router: routes declared in YAML, plans made by a pure function, attempts carried out."""
