@@ -1,7 +1,8 @@
 """Which recording answers a request, and how the nearest one differs where none does. Pure.
 
 Bodies are compared as JSON values: key order, whitespace and escapes say nothing, ``1`` equals
-``1.0``, and at the top level a null and ``"stream": false`` equal an absent key. A body that is no
+``1.0``, and at the top level a null and ``"stream": false`` equal an absent key. Ids of tool calls
+say only which call a result belongs to, since callers make them up at random. A body that is no
 JSON is compared as text.
 """
 
@@ -62,13 +63,38 @@ def normalize(body: bytes | str | None) -> Normal:
         value = json.loads(body)
     except (ValueError, RecursionError):
         return body.decode("utf-8", "backslashreplace") if isinstance(body, bytes) else body
-    if isinstance(value, dict):
-        return {
-            key: item
-            for key, item in value.items()
-            if item is not None and (key, item) != ("stream", False)
-        }
-    return value
+    if not isinstance(value, dict):
+        return value
+    ids: dict[str, str] = {}
+    return {
+        key: _without_ids(item, key, ids)
+        for key, item in value.items()
+        if item is not None and (key, item) != ("stream", False)
+    }
+
+
+_CALL_IDS = frozenset({"call_id", "tool_call_id", "tool_use_id"})
+_CALL_TYPES = frozenset({"function", "function_call", "tool_use"})
+_CALL_KEYS = frozenset({"functionCall", "functionResponse"})
+_CALLERS_OWN = frozenset({"args", "input", "input_schema", "parameters", "response", "schema"})
+"""Keys of objects that are the caller's own data, in which an ``id`` is what it says."""
+
+
+def _without_ids(value: Any, key: str, ids: dict[str, str]) -> Any:
+    """``value`` with each tool call's id replaced by its place in the order of appearance."""
+    match value:
+        case list():
+            return [_without_ids(item, "", ids) for item in value]
+        case dict() if key not in _CALLERS_OWN:
+            a_call = value.get("type") in _CALL_TYPES or key in _CALL_KEYS
+            return {
+                k: ids.setdefault(v, f"tool call {len(ids) + 1}")
+                if isinstance(v, str) and (k in _CALL_IDS or (k == "id" and a_call))
+                else _without_ids(v, k, ids)
+                for k, v in value.items()
+            }
+        case _:
+            return value
 
 
 def matches(recorded: RequestKey, sent: RequestKey, fields: Sequence[str] = FIELDS) -> bool:

@@ -3,6 +3,18 @@
 from ..config import defaults
 from ..config.declaration import ProviderDeclaration
 
+# Families that take system messages in mid-conversation, think adaptively and refuse sampling
+# parameters (platform documentation, read 2026-11-22; what a model refuses falls over to the next).
+_NEWER = (
+    "claude-opus-4-8",
+    "claude-opus-5",
+    "claude-sonnet-5",
+    "claude-haiku-5",
+    "claude-fable-5",
+    "claude-mythos-5",
+)
+_ADAPTIVE = (*_NEWER, "claude-opus-4-7")
+
 DECLARATION = ProviderDeclaration(
     name="anthropic",
     client="crux_providers.anthropic.client:AnthropicProvider",
@@ -12,7 +24,14 @@ DECLARATION = ProviderDeclaration(
     auth="x-api-key",
     headers={"anthropic-version": defaults.ANTHROPIC_VERSION},
     dialect="anthropic_messages",
-    options={"anthropic_messages": {"default_max_tokens": defaults.ANTHROPIC_MAX_TOKENS}},
+    options={
+        "anthropic_messages": {
+            "default_max_tokens": defaults.ANTHROPIC_MAX_TOKENS,
+            "inline_system": _NEWER,
+            "adaptive_thinking": _ADAPTIVE,
+            "no_sampling": _ADAPTIVE,
+        }
+    },
     transports={"sdk": "crux_providers.transports.anthropic_sdk:AnthropicSdkTransport"},
     default_model="claude-haiku-4-5",
     models_path="/v1/models",

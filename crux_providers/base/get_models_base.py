@@ -134,7 +134,7 @@ def _normalized(model_id: str, fields: Mapping[str, Any], provider: str) -> dict
         "family": _text(fields.get("family")),
         "max_output_tokens": _number(fields, OUTPUT_FIELDS),
         "capability_sources": sources,
-        "extra": dict(fields.get("extra") or {}),
+        "extra": _mapping(fields.get("extra")),
     }
 
 
@@ -155,6 +155,10 @@ def _fields(item: Any) -> Mapping[str, Any]:
     return {k: v for k, v in getattr(item, "__dict__", {}).items() if not k.startswith("_")}
 
 
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
 def _text(value: Any) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
@@ -173,7 +177,7 @@ def _capabilities(
     model_id: str, fields: Mapping[str, Any]
 ) -> tuple[dict[str, bool], dict[str, str]]:
     flags: dict[str, bool] = {}
-    sources = dict(fields.get("capability_sources") or {})
+    sources = _mapping(fields.get("capability_sources"))
     for holder in (fields.get("architecture"), fields):
         if not isinstance(holder, Mapping):
             continue

@@ -131,7 +131,7 @@ class SSEDecoder(_Lines):
         head, tail = (data, b"") if end == len(data) else (data[:end], data[end:])
         if self._pending:
             head = self._take_pending(head)
-        if head[-1] == 13:
+        if not tail and head[-1] == 13:
             self._after_cr = True
         self._lines(head.splitlines(), events)
         if tail and self._error is None:

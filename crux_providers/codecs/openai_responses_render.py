@@ -56,6 +56,7 @@ class _Piece:
     index: int
     texts: list[str] = field(default_factory=list)
     foreign: bool = False
+    closed: bool = False
 
     def build(self) -> dict[str, Any]:
         whole = ContentPart(self.part.type, "".join(self.texts), data=self.part.data)
@@ -337,6 +338,8 @@ def _begin_piece(
     ):
         item = _begin(kind, fields, state, out)
         _announce(item, state, out)
+    for before in item.pieces:
+        _close_piece(before, state, out)
     place = "content"
     if kind == "reasoning":
         place, _ = reasoning_piece(part, extra)
@@ -353,6 +356,9 @@ def _begin_piece(
 
 
 def _close_piece(piece: _Piece, state: RenderState, out: list[WireEvent]) -> None:
+    if piece.closed:
+        return
+    piece.closed = True
     built = piece.build()
     wire = _wire_type(piece)
     if wire in _DELTAS:

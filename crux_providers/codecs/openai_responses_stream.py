@@ -88,8 +88,8 @@ class Decoder:
     """
 
     __slots__ = (
-        "_block_count", "_broken", "_call_count", "_items", "_model", "_response_id", "_texts",
-        "complete", "ended", "skipped",
+        "_block_count", "_broken", "_call_count", "_fed", "_first", "_gap", "_items", "_model",
+        "_response_id", "_texts", "complete", "ended", "skipped",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -100,6 +100,9 @@ class Decoder:
         self._texts: dict[Any, _Block] = {}  # by output_index and content_index
         self._block_count = 0
         self._broken = False
+        self._fed = 0
+        self._first: int | None = None  # sequence_number of the event before the first
+        self._gap = False
         self._call_count = 0
         self._response_id: str | None = None
         self._model: str | None = None
@@ -115,6 +118,7 @@ class Decoder:
         data = event.data
         if data in ("", "[DONE]"):  # OpenRouter; it ends nothing without a final event
             return []
+        self._fed += 1
         try:
             message = parse_event(data)
             if type(message) is not dict:
@@ -147,6 +151,7 @@ class Decoder:
         if kind is None and name is not None:  # a server that only names the event
             kind = name
             message = {**message, "type": name}
+        self._count(message.get("sequence_number"))
         handle = _HANDLERS.get(kind) if isinstance(kind, str) else None
         if handle is None:
             if kind == "error" or message.get("error"):
@@ -160,6 +165,13 @@ class Decoder:
             if kind in ENDS or self._broken or exc.code is not ErrorCode.MALFORMED:
                 raise
             return self._skip()
+
+    def _count(self, number: JSON) -> None:
+        """Whether the numbers say that more events were sent than arrived."""
+        if type(number) is int:
+            if self._first is None:
+                self._first = number - self._fed
+            self._gap = number - self._fed > self._first
 
     def _skip(self) -> list[ChatStreamEvent]:
         self.skipped += 1
@@ -309,7 +321,7 @@ class Decoder:
             said = "".join(block.pieces)
             if part.text.startswith(said):
                 rest = part.text[len(said) :] or None
-            elif self.skipped:
+            elif self.skipped or self._gap:
                 raise self._contradiction("text does not begin with")
             # Else nothing was lost, and what the caller has seen stands.
             part = replace(part, text="")

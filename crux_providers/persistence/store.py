@@ -169,6 +169,7 @@ class Store:
         """In a forked child: locks as new; what the parent spent is not this process's own."""
         self.facts.renew_lock()
         self._own.clear()
+        self._spending = {}
 
     # -- in the writer's thread -----------------------------------------------------------------
 

@@ -246,7 +246,6 @@ class PooledTransport(httpx.HTTPTransport):
         self.connections = Connections(key)
         self._pool = self.connections  # type: ignore[assignment]  # has the one method that is used
         _connections.add(self.connections)
-        weakref.finalize(self, self.connections.retire)
 
 
 class AsyncPooledTransport(httpx.AsyncHTTPTransport):
@@ -257,7 +256,7 @@ class AsyncPooledTransport(httpx.AsyncHTTPTransport):
         self.connections = AsyncConnections(key)
         self._pool = self.connections  # type: ignore[assignment]  # has the one method that is used
         _connections.add(self.connections)
-        weakref.finalize(self, self.connections.retire)
+        weakref.finalize(self, self.connections.retire)  # it goes with its event loop
 
 
 _connections: weakref.WeakSet[Connections | AsyncConnections] = weakref.WeakSet()

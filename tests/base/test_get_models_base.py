@@ -149,7 +149,8 @@ _JSON = st.recursive(
         st.dictionaries(
             st.sampled_from(
                 ["id", "name", "created", "updated_at", "context_window", "capabilities",
-                 "architecture", "modalities", "extra", "created_at", "family"]
+                 "architecture", "modalities", "extra", "created_at", "family",
+                 "capability_sources", "max_output_tokens"]
             ),
             _JSON,
         )

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crux_providers.base.errors import ErrorCode, ProviderError
@@ -21,6 +21,10 @@ from crux_providers.codecs.framing import (
     render_ndjson,
     render_sse,
 )
+
+
+def _bytes_of(body: bytes) -> list[bytes]:
+    return [body[i : i + 1] for i in range(len(body))]
 
 
 def read(decoder: Any, *pieces: bytes) -> list[WireEvent]:
@@ -56,7 +60,26 @@ def read(decoder: Any, *pieces: bytes) -> list[WireEvent]:
 def test_sse_lines(body: bytes, events: list[Any]) -> None:
     expected = [WireEvent(*event) for event in events]
     assert read(SSEDecoder(), body) == expected
-    assert read(SSEDecoder(), *(body[i : i + 1] for i in range(len(body)))) == expected
+    assert read(SSEDecoder(), *_bytes_of(body)) == expected
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"event: e\n", b"data: a\n\n", b"data: b\n\n"],
+        [b"data: a\n", b"data: b\n\n"],
+        [b"da", b"data: b\n\n"],
+        [b"data: a\rdata: b\n\n"],
+        [b"data: a\r", b"\ndata: b\n\n"],
+        [b"data: a\n\n", b"data: b\r\n\r\n"],
+        [b"data: a\n\n\n", b"data: b\n\n"],
+        [b"data: a\rdata: b", b"\n\ndata: c\n\n"],
+        [b"data: a\nb\n\n", b"data: \n\n"],
+    ],
+)
+def test_reads_of_one_event_are_no_other_than_the_rest(pieces: list[bytes]) -> None:
+    body = b"".join(pieces)
+    assert read(SSEDecoder(), *pieces) == read(SSEDecoder(), *_bytes_of(body))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +95,7 @@ def test_sse_lines(body: bytes, events: list[Any]) -> None:
 def test_ndjson_lines(body: bytes, events: list[Any]) -> None:
     expected = [WireEvent(event) for event in events]
     assert read(NDJSONDecoder(), body) == expected
-    assert read(NDJSONDecoder(), *(body[i : i + 1] for i in range(len(body)))) == expected
+    assert read(NDJSONDecoder(), *_bytes_of(body)) == expected
 
 
 PIECES = st.sampled_from(
@@ -82,6 +105,7 @@ PIECES = st.sampled_from(
 BODIES = st.lists(PIECES, max_size=25).map(b"".join)
 
 
+@settings(max_examples=1000, deadline=None)
 @given(body=BODIES, cuts=st.lists(st.integers(0, 120), max_size=6))
 @pytest.mark.parametrize("decoder", [SSEDecoder, NDJSONDecoder])
 def test_splits_change_nothing(decoder: Any, body: bytes, cuts: list[int]) -> None:
@@ -90,6 +114,7 @@ def test_splits_change_nothing(decoder: Any, body: bytes, cuts: list[int]) -> No
     assert read(decoder(), *pieces) == read(decoder(), body)
 
 
+@settings(deadline=None)
 @given(body=BODIES, cuts=st.lists(st.integers(0, 120), max_size=6), limit=st.integers(1, 12))
 @pytest.mark.parametrize("decoder", [SSEDecoder, NDJSONDecoder])
 def test_the_bound_is_the_same_however_split(
@@ -140,6 +165,7 @@ def test_a_long_line_in_small_pieces_takes_linear_time() -> None:
     assert large < 60 * small + 0.05  # ten times the bytes; quadratic would be a hundred
 
 
+@settings(deadline=None)
 @given(
     data=st.text(st.characters(exclude_characters="\r", exclude_categories=["Cs"])),
     name=st.none() | st.from_regex(r"[a-z_.]{1,12}", fullmatch=True),

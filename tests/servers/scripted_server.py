@@ -52,6 +52,8 @@ class Connection:
     def _receive(self) -> bool:
         try:
             data = self.sock.recv(65536)
+        except TimeoutError:
+            return False  # the client is still there
         except OSError:
             data = b""
         if not data:

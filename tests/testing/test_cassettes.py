@@ -210,8 +210,17 @@ def test_an_interruption_is_never_exchanged_for_a_miss() -> None:
 
 
 def test_no_file_is_a_miss_that_says_how_to_record(tmp_path: Path) -> None:
-    with pytest.raises(CassetteMiss, match=r"absent\.yaml.*--crux-record=once"):
-        use_cassette(tmp_path / "absent").__enter__()
+    words = r"absent\.yaml.*--crux-record=once"
+    with pytest.raises(CassetteMiss, match=words), use_cassette(tmp_path / "absent"):
+        HTTP.post(URL, json=BODY)
+
+
+def test_what_sends_nothing_needs_no_file(tmp_path: Path) -> None:
+    for mode in ("none", "once"):
+        with use_cassette(tmp_path / "absent", mode=mode) as cassette:
+            pass
+        assert cassette.recording == (mode == "once")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

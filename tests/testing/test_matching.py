@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -94,6 +95,52 @@ def test_a_difference_is_found_and_named(recorded: object, sent: object, path: s
 )
 def test_irrelevant_differences(recorded: object, sent: object) -> None:
     assert matches(key(recorded), key(sent))
+
+
+def chat(*ids: str) -> dict[str, object]:
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+    calls = [call | {"id": name} for name in ids[:2]]
+    results = [{"role": "tool", "tool_call_id": name, "content": "x"} for name in ids[2:]]
+    return {"messages": [{"role": "assistant", "tool_calls": calls}, *results]}
+
+
+def claude(*ids: str) -> dict[str, object]:
+    calls = [{"type": "tool_use", "id": name, "name": "f", "input": {}} for name in ids[:2]]
+    results = [{"type": "tool_result", "tool_use_id": name, "content": "x"} for name in ids[2:]]
+    return {"messages": [{"content": calls}, {"content": results}]}
+
+
+def gemini(*ids: str) -> dict[str, object]:
+    calls = [{"functionCall": {"id": name, "name": "f"}} for name in ids[:2]]
+    results = [{"functionResponse": {"id": name, "name": "f"}} for name in ids[2:]]
+    return {"contents": [{"parts": calls}, {"parts": results}]}
+
+
+def responses(*ids: str) -> dict[str, object]:
+    calls = [{"type": "function_call", "call_id": name, "name": "f"} for name in ids[:2]]
+    results = [{"type": "function_call_output", "call_id": name} for name in ids[2:]]
+    return {"input": [*calls, *results]}
+
+
+@pytest.mark.parametrize("dialect", [chat, claude, gemini, responses])
+def test_ids_of_tool_calls_say_only_what_belongs_together(
+    dialect: Callable[..., dict[str, object]],
+) -> None:
+    recorded = key(dialect("a", "b", "a", "b"))
+    assert matches(recorded, key(dialect("x", "y", "x", "y")))
+    assert not matches(recorded, key(dialect("x", "y", "y", "x")))
+    assert not matches(recorded, key(dialect("x", "x", "x", "x")))
+
+
+def test_an_id_in_the_callers_own_data_is_what_it_says() -> None:
+    def body(number: str) -> dict[str, object]:
+        data = {"type": "function", "id": number, "call_id": number}
+        return {"messages": [{"type": "tool_use", "id": "t", "input": data}], "id": number}
+
+    assert matches(key(body("1")), key(body("1")))
+    assert not matches(key(body("1")), key(body("2")))
+    found = [d.path for d in differences(key(body("1")), key(body("2")))]
+    assert found == [f"body.messages[0].input.{k}" for k in ("id", "call_id")] + ["body.id"]
 
 
 def test_a_null_inside_is_relevant() -> None:

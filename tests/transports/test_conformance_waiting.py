@@ -134,6 +134,38 @@ def test_a_slow_consumer_is_no_silent_provider(
     assert len(data_of([first, *rest])) == 2
 
 
+async def test_a_slow_consumer_on_a_running_loop_is_no_silent_provider(
+    harness: Harness, server: ScriptedServer
+) -> None:
+    """Whatever a read has armed goes off while the consumer takes its time, and means nothing."""
+    hurry = threading.Event()
+
+    def answer(exchange: Exchange) -> None:
+        exchange.begin_stream()
+        exchange.chunk(harness.events[0])
+        time.sleep(SHORT / 3)
+        exchange.chunk(harness.events[1])
+        hurry.wait(DEADLINE)
+        time.sleep(SHORT / 3)
+        exchange.chunk(harness.events[2] + harness.end)
+        exchange.end_stream()
+
+    server.play(answer)
+    transport, limits = harness.make(server.url), scope(idle=SHORT)
+    stream = await transport.astream(harness.streamed, limits)
+    events = [await anext(stream)]
+    limits.committed()
+    events.append(await anext(stream))
+    await asyncio.sleep(2 * SHORT)
+    hurry.set()
+    limits.resume()
+    async for event in stream:
+        events.append(event)
+        limits.resume()
+    assert len(data_of(events)) == 3
+    await transport.aclose()
+
+
 def test_operation_timeout_bounds_the_start(
     harness: Harness, server: ScriptedServer, driver: SyncDriver, transport: Transport,
     streamed: bool,

@@ -1,0 +1,209 @@
+"""LangChain's own integration tests for chat models, offline, over every dialect there is.
+
+Twice: with a model that follows rules (the whole way from LangChain through router, provider and
+codec, no network), and from cassettes where they were recorded. What is off, and why:
+
+- images, PDF and audio: the tests fetch their files from the internet;
+- details of usage (reasoning, cached tokens): they need a provider that counts them; the codecs'
+  own tests hold them against recordings;
+- stop sequences over Responses and forced tools over Ollama: their APIs have none, and the error
+  that says so is what is tested;
+- JSON mode without a schema over Anthropic, whose API has none;
+- Anthropic's own blocks elsewhere than there;
+- ``test_stream_time``: measures a network that is not there.
+
+Recording, for each dialect with its server's address::
+
+    CRUX_STANDARD_OPENAI_CHAT_URL=http://127.0.0.1:18091/v1 \\
+        pytest tests/langchain/test_standard_integration.py -k Recorded --crux-record=rewrite
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from langchain_core.exceptions import ModelInvalidRequestError
+from langchain_core.language_models import BaseChatModel
+from langchain_core.tools import BaseTool
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+
+from crux_integrations import ChatCrux, Router
+from crux_providers.base.factory import ProviderFactory
+from crux_providers.transports.scripted import ScriptedTransport
+from tests.langchain.rule_model import rule_model
+
+CASSETTES = Path(__file__).resolve().parents[2] / "cassettes" / "langchain"
+
+PROVIDERS = {
+    "openai_chat": ("openai", "chat"),
+    "openai_responses": ("openai", "responses"),
+    "anthropic_messages": ("anthropic", None),
+    "gemini_generate": ("gemini", None),
+    "ollama_chat": ("ollama", None),
+}
+"""Dialect: the provider that speaks it, and its ``api`` where it speaks two."""
+
+
+def routes(provider: str, *models: str) -> dict[str, Any]:
+    candidates = [f"{provider}:{model}" for model in models]
+    capabilities = ["tools", "tool_choice", "json_schema", "json_output", "streaming"]
+    declared = {name: {"context": 100_000, "capabilities": capabilities} for name in candidates}
+    return {
+        "version": 1,
+        "models": declared,
+        "routes": {"default": {"candidates": candidates[:1], "retry": {"attempts": 1}}},
+    }
+
+
+def available(dialect: str) -> None:
+    """Skip where the dialect or its provider is not there yet."""
+    provider, _ = PROVIDERS[dialect]
+    pytest.importorskip(f"crux_providers.codecs.{dialect}")
+    if provider not in ProviderFactory.names():
+        pytest.skip(f"no provider {provider}")
+
+
+def _server(dialect: str) -> str | None:
+    """Where to record from."""
+    return os.environ.get(f"CRUX_STANDARD_{dialect.upper()}_URL")
+
+
+class Standard(ChatModelIntegrationTests):
+    """What every dialect's class has in common."""
+
+    dialect: ClassVar[str]
+
+    @property
+    def chat_model_class(self) -> type[BaseChatModel]:
+        return ChatCrux
+
+    @property
+    def standard_chat_model_params(self) -> dict[str, Any]:
+        return {"temperature": 0, "max_tokens": 100, "timeout": 60, "max_retries": 2}
+
+    @property
+    def supports_json_mode(self) -> bool:
+        return self.dialect != "anthropic_messages"
+
+    @property
+    def supports_anthropic_inputs(self) -> bool:
+        return self.dialect == "anthropic_messages"
+
+    @property
+    def model_override_value(self) -> str:
+        return "m-2"
+
+
+class ByRules(Standard):
+    """Over the scripted transport and a model of rules."""
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        available(self.dialect)
+        codec = import_module(f"crux_providers.codecs.{self.dialect}")
+        name, api = PROVIDERS[self.dialect]
+        arguments: dict[str, Any] = {"transport": ScriptedTransport(rule_model(codec))}
+        if api is not None:
+            arguments["api"] = api
+        provider = ProviderFactory.create(name, api_key="k", **arguments)
+        router = Router(routes(name, "m-1", "m-2"), providers={name: provider})
+        return {"routes": router, "model": f"{name}:m-1"}
+
+
+class TestOpenAIChatByRules(ByRules):
+    dialect = "openai_chat"
+
+
+class TestOpenAIResponsesByRules(ByRules):
+    dialect = "openai_responses"
+
+    def test_stop_sequence(self, model: BaseChatModel) -> None:
+        with pytest.raises(ModelInvalidRequestError, match="stop"):
+            super().test_stop_sequence(model)
+
+
+class TestAnthropicByRules(ByRules):
+    dialect = "anthropic_messages"
+
+
+class TestGeminiByRules(ByRules):
+    dialect = "gemini_generate"
+
+
+class OllamaLimits(Standard):
+    """Ollama's API has no tool that must be called, which ChatCrux says before any request."""
+
+    @property
+    def has_tool_choice(self) -> bool:
+        return False
+
+    def test_structured_few_shot_examples(
+        self, model: BaseChatModel, my_adder_tool: BaseTool
+    ) -> None:
+        with pytest.raises(ModelInvalidRequestError, match="no tool that must be called"):
+            super().test_structured_few_shot_examples(model, my_adder_tool)
+
+    def test_unicode_tool_call_integration(
+        self, model: BaseChatModel, *, tool_choice: str | None = None, force_tool_call: bool = False
+    ) -> None:
+        super().test_unicode_tool_call_integration(
+            model, tool_choice=tool_choice, force_tool_call=force_tool_call
+        )
+
+
+class TestOllamaByRules(OllamaLimits, ByRules):
+    dialect = "ollama_chat"
+
+
+class Recorded(Standard):
+    """From a cassette for each test; a dialect nothing was recorded of has no tests here."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dialect = cls.__dict__.get("dialect", "")
+        cls.__test__ = _server(dialect) is not None or (CASSETTES / dialect).is_dir()
+
+    @pytest.fixture(autouse=True)
+    def _cassette(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        available(self.dialect)
+        testing = pytest.importorskip("crux_integrations.testing.cassettes")
+        name = re.sub(r"[^a-z0-9_]+", "_", request.node.name.lower()).strip("_")
+        path = CASSETTES / self.dialect / f"{name}.yaml"
+        mode = request.config.getoption("--crux-record", "none") or "none"
+        if mode == "none" and not path.is_file():
+            pytest.skip("not recorded")
+        with testing.use_cassette(path, mode=mode, match=("method", "path", "body")):
+            yield
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        name, api = PROVIDERS[self.dialect]
+        server = _server(self.dialect)
+        arguments: dict[str, Any] = {"base_url": server or "http://127.0.0.1:9/v1"}
+        if api is not None:
+            arguments["api"] = api
+        provider = ProviderFactory.create(name, api_key="k", **arguments)
+        router = Router(routes(name, "m-1", "m-2"), providers={name: provider})
+        return {"routes": router, "model": f"{name}:m-1"}
+
+
+class TestOpenAIChatRecorded(Recorded):
+    dialect = "openai_chat"
+
+
+class TestAnthropicRecorded(Recorded):
+    dialect = "anthropic_messages"
+
+
+class TestGeminiRecorded(Recorded):
+    dialect = "gemini_generate"
+
+
+class TestOllamaRecorded(OllamaLimits, Recorded):
+    dialect = "ollama_chat"
