@@ -42,6 +42,8 @@ _LLAMACPP = {
 ANSWERED_BY: Mapping[str, Mapping[str, str]] = {
     "llamacpp": _LLAMACPP,
     "llamacpp_tools": _LLAMACPP | {"note": "chat template tests/record_servers/chatml_tools.jinja"},
+    "llamacpp_tools_eager": _LLAMACPP
+    | {"note": "chat template tests/record_servers/chatml_tools_eager.jinja"},
     "llamacpp_key": _LLAMACPP | {"note": "started with another key than the requests carry"},
     "llamacpp_python": {
         "kind": "real server",
@@ -108,8 +110,9 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for server, who in ANSWERED_BY.items():
-        parser.add_argument(f"--{server.replace('_', '-')}", metavar="URL", help=who["name"])
+    for server in dict.fromkeys(scenario.server for scenario in SCENARIOS):
+        option = f"--{server.replace('_', '-')}"
+        parser.add_argument(option, metavar="URL", help=ANSWERED_BY[server]["name"])
     parser.add_argument("--only", metavar="PATTERN", default="*", help="names, e.g. 'demo/*'")
     parser.add_argument("--list", action="store_true", help="print the scenarios and stop")
     args = parser.parse_args(arguments)

@@ -170,6 +170,7 @@ class Notes:
     calls: Sequence[ToolCall] = ()
 
     def as_mapping(self) -> dict[str, Any]:
+        """What was gathered, without what is empty."""
         noted: dict[str, Any] = {}
         if self.text:
             noted["text"] = self.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LangSmithParams, LanguageModelInput
@@ -30,7 +30,6 @@ from .configuration import (
 )
 from .errors import langchain_error
 from .messages import to_messages
-from .structured import Method, structured
 from .tools import bindable, one_at_a_time, response_format, to_tool_choice, to_tools, tool_name
 
 if TYPE_CHECKING:
@@ -195,12 +194,8 @@ class ChatCrux(BaseChatModel):
         self, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         # As LangChain's, without its search for overrides of a method this class does not override.
+        # Also the key of LangChain's caches, which so changes when the routes file does.
         return {**self._identifying_params, "_type": self._llm_type, "stop": stop, **kwargs}
-
-    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        # The key of LangChain's caches. Its own reads the constructor's arguments, which stay the
-        # same when the routes file changes.
-        return str(sorted(self._get_invocation_params(stop=stop, **kwargs).items()))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         own = split_model(self.model) if self.model is not None else ("crux", self.route)
@@ -409,7 +404,7 @@ class ChatCrux(BaseChatModel):
         self,
         schema: dict[str, Any] | type | None = None,
         *,
-        method: Method = "json_schema",
+        method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
         include_raw: bool = False,
         strict: bool | None = None,
         tools: list[Any] | None = None,
@@ -426,6 +421,8 @@ class ChatCrux(BaseChatModel):
         """
         if kwargs:
             raise ValueError(f"with_structured_output takes no {', '.join(sorted(kwargs))}")
+        from .structured import structured  # LangChain's parsers take 10 ms to import
+
         return structured(
             self, schema, method=method, include_raw=include_raw, strict=strict, tools=tools
         )

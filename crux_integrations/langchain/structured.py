@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.exceptions import OutputParserException
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
@@ -21,7 +21,6 @@ from .tools import name_and_schema, response_format, tool_name
 if TYPE_CHECKING:
     from .chat_model import ChatCrux
 
-Method: TypeAlias = Literal["json_schema", "function_calling", "json_mode"]
 METHODS: tuple[str, ...] = ("json_schema", "function_calling", "json_mode")
 
 

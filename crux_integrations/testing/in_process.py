@@ -15,8 +15,6 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-import anyio
-
 from crux_providers.transports.http_call import Call, Line
 
 from .faults import Playback, Send, Wait
@@ -99,6 +97,8 @@ class _Silence:
         """The async twin of :meth:`last`."""
         call = self._timeout if isinstance(self._timeout, Call) else None
         if call is None:
+            import anyio  # what httpx itself waits with; foreign transports may run under trio
+
             limit = self._timeout
             await anyio.sleep(seconds if limit is None else min(seconds, limit))
             if limit is not None and limit < seconds:

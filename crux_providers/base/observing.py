@@ -36,9 +36,15 @@ def observe_success(
         )
 
 
-def observe_error(provider: str, model: str, error: ProviderError, *, mode: Mode) -> None:
+def observe_error(
+    provider: str, model: str, error: ProviderError, *, mode: Mode, emitted: bool = False
+) -> None:
     """A call failed: only a refusal that names a feature proves anything."""
-    record_all(observations(provider, model, mode=mode, outcome=error, at=time.time()))
+    record_all(
+        observations(
+            provider, model, mode=mode, outcome=error, at=time.time(), emitted=emitted
+        )
+    )
 
 
 def observe_first(provider: str, model: str) -> None:
@@ -53,7 +59,7 @@ def observe_end(
 ) -> None:
     """A stream ended, well or in an error."""
     if life.error is not None:
-        observe_error(provider, model, life.error, mode="stream")
+        observe_error(provider, model, life.error, mode="stream", emitted=life.emitted)
         return
     asked = requested_features(request, "stream")
     if asked == {"streaming"}:

@@ -39,9 +39,15 @@ def resolve_key(
         return given or None
     if declared.env_key is None:
         return None
+    from ..config.files import ConfigError
     from .repositories.keys import KeysRepository
 
-    key = KeysRepository().get_api_key(declared.name)
+    try:
+        key = KeysRepository().get_api_key(declared.name)
+    except ConfigError as exc:
+        raise ProviderError(
+            ErrorCode.AUTH, str(exc), provider=declared.name, cause=exc
+        ) from exc
     if key is None and required and declared.key_required:
         raise ProviderError(
             ErrorCode.AUTH,

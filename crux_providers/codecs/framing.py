@@ -4,7 +4,7 @@ Both decoders take bytes split anywhere and take time linear in them. One event 
 :data:`MAX_EVENT_BYTES`; a longer one raises ``ProviderError(malformed)`` once the events before it
 have been handed over. After an error a decoder only raises it again.
 
-Source: HTML Living Standard, 9.2.6 "Interpreting an event stream" (read 2026-11-22), and
+Source: HTML Living Standard, 9.2.6 "Interpreting an event stream", and
 github.com/ndjson/ndjson-spec 1.0.
 """
 

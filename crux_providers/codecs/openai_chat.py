@@ -7,8 +7,8 @@ differ in is a value of :class:`Options`; no name of a provider decides anything
 ``wire_fields`` of an answer: the fields of the response by their own names (``created``,
 ``system_fingerprint``, ``citations``, ``annotations`` …), ``usage`` with what are no token counts
 (costs, times), ``choice`` and ``message`` with the unknown fields of those, ``choices`` with the
-choices after the first. Sources: the providers' API references, read 2026-11-22, and recorded
-sessions of each.
+choices after the first. Shapes are those of recorded sessions; what stands on a document or a
+thread instead says so beside it.
 """
 
 from __future__ import annotations

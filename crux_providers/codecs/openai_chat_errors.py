@@ -78,17 +78,19 @@ CODES: Mapping[str, ErrorCode] = {
 ZAI_CODES: Mapping[str, ErrorCode] = {
     **dict.fromkeys(("1000", "1001", "1002", "1003", "1004"), ErrorCode.AUTH),
     **dict.fromkeys(("1110", "1111", "1112", "1121", "1220", "1300"), ErrorCode.PERMISSION),
-    **dict.fromkeys(("1113", "1308", "1309", "1310"), ErrorCode.QUOTA),
+    "1113": ErrorCode.QUOTA,
     **dict.fromkeys(("1211", "1221", "1222"), ErrorCode.NOT_FOUND),
-    **dict.fromkeys(("1302", "1303", "1304"), ErrorCode.RATE_LIMIT),
+    **dict.fromkeys(("1302", "1303"), ErrorCode.RATE_LIMIT),
     "1212": ErrorCode.UNSUPPORTED,
     "1234": ErrorCode.TRANSIENT,
     "1261": ErrorCode.CONTEXT_LENGTH,
     "1301": ErrorCode.CONTENT_FILTER,
     "1305": ErrorCode.OVERLOADED,
 }
-"""Z.AI's numbers (docs.z.ai/api-reference/api-code, read 2026-11-22). Its errors have no ``type``;
-Mistral's numbers, which mean something else, always come with one."""
+"""Z.AI's numbers (docs.z.ai/api-reference/api-code, read 2026-11-22; 1261: github.com/
+mangowhoiscloud/geode/pull/668, 2026-04-05; 1305: github.com/NousResearch/hermes-agent/issues/47685,
+2026-07-22). Its errors have no ``type``; Mistral's numbers, which mean something else, always come
+with one."""
 
 PARAMETER_FEATURES: Mapping[tuple[str, str], str] = {
     ("unsupported_parameter", "tools"): "tools",
@@ -130,7 +132,8 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     # OpenRouter, MiMo: github.com/JohnnyZ93/oai-compatible-copilot/issues/229 (2026-05-08)
     _says(r"No endpoints found that support image input", ErrorCode.UNSUPPORTED, "vision"),
-    # Ollama's /v1: github.com/louisho5/picobot/issues/6 (2026-02-12)
+    # Ollama's /v1: github.com/louisho5/picobot/issues/6 (2026-02-12) and
+    # github.com/Gitlawb/openclaude/issues/1371 (2026-05-26)
     _says(r"\S+ does not support tools$", ErrorCode.UNSUPPORTED, "tools"),
     _says(r"\S+ does not support thinking$", ErrorCode.UNSUPPORTED, "reasoning"),
     # Groq: github.com/langflow-ai/langflow/issues/11120 (2025-12-21)
@@ -169,7 +172,8 @@ PATTERNS: tuple[Pattern, ...] = (
         r"This (?:model|endpoint)'s maximum (?:context|prompt) length is \d+",
         ErrorCode.CONTEXT_LENGTH,
     ),
-    # Gemini's OpenAI endpoint: ai.google.dev/gemini-api/docs/openai (read 2026-11-22)
+    # Gemini, whose OpenAI endpoint passes its words on:
+    # github.com/google-gemini/gemini-cli/issues/6678 (2025-08-20)
     _says(
         r"The input token count .{0,40}exceeds the maximum number of tokens allowed",
         ErrorCode.CONTEXT_LENGTH,

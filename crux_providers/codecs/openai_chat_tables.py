@@ -30,7 +30,11 @@ FINISH_REASONS: Mapping[str, str] = {
     "end_turn": "stop",  # gateways in front of Anthropic
     "max_tokens": "length",  # gateways in front of Anthropic
 }
-"""What each provider's word means (their API references, read 2026-11-22); others are ``other``."""
+"""What each word means; others are ``other``. Recorded: the first four and ``function_call``;
+``model_length`` and ``insufficient_system_resource`` are in clients made from the providers'
+specifications (docs.rs/mistral-openapi-client 0.1.0, docs.rs/ds-api 0.10.7),
+``model_context_window_exceeded`` in github.com/anomalyco/opencode/pull/18814 (2026-03-23); the rest
+nobody here has seen on the wire, and a wrong guess costs no more than ``other`` would."""
 
 # Where the details of a count stand, and our name for each. Two fields for one name: the first
 # that is there speaks (the later ones are of providers that have no nested details).

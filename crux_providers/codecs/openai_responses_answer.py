@@ -43,9 +43,7 @@ ECHOED: Mapping[str, JSON] = {
 }
 """Fields that every response has to have, with the values that say nothing."""
 
-_KNOWN = frozenset(
-    {"id", "model", "output", "usage", "status", "error", "incomplete_details"}
-)
+_KNOWN = frozenset({"id", "model", "output", "usage", "status", "error", "incomplete_details"})
 _COUNTS = ("input_tokens", "output_tokens", "total_tokens")
 _DETAILS: Mapping[str, Mapping[str, str]] = {
     "input_tokens_details": {
@@ -62,7 +60,7 @@ _DETAILS: Mapping[str, Mapping[str, str]] = {
         "image_tokens": "completion_image",
     },
 }
-_ALWAYS = {"input_tokens_details": "cached_tokens", "output_tokens_details": "reasoning_tokens"}
+_ALWAYS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +104,7 @@ def read_frame(response: dict[str, JSON]) -> Frame:
         usage, left = read_usage(counts)
         if left:
             fields["usage"] = left
-    return Frame(
-        as_text(response.get("id")), as_text(response.get("model")), finish, usage, fields
-    )
+    return Frame(as_text(response.get("id")), as_text(response.get("model")), finish, usage, fields)
 
 
 def finish_reason(finish: str, parts: Sequence[ContentPart], *, calls: bool) -> str:
@@ -141,8 +137,8 @@ def write_usage(usage: Usage, left: Mapping[str, JSON]) -> dict[str, JSON] | Non
         return None
     body: dict[str, Any] = dict(zip(_COUNTS, usage.tokens.values(), strict=True))
     for group, names in _DETAILS.items():
-        body[group] = {_ALWAYS[group]: 0}
-        body[group] |= {n: usage.details[w] for n, w in names.items() if w in usage.details}
+        counts = {n: usage.details.get(w, 0) for n, w in names.items()}
+        body[group] = {n: count for n, count in counts.items() if count or n in _ALWAYS}
     for key, value in left.items():
         inside = body.get(key)
         body[key] = {**value, **inside} if isinstance(inside, dict) else value
@@ -186,9 +182,7 @@ def _decode(response: dict[str, JSON]) -> ChatResponse:
         parts,
         [replace(c, after=None if at == len(parts) else at) for at, c in calls],
         finish_reason=finish_reason(frame.finish_reason, parts, calls=bool(calls)),
-        meta=ProviderMetadata(
-            model_name=frame.model, response_id=frame.response_id, extra=extra
-        ),
+        meta=ProviderMetadata(model_name=frame.model, response_id=frame.response_id, extra=extra),
     )
 
 

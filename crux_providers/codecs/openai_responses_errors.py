@@ -66,18 +66,23 @@ def classify(failure: WireFailure) -> ProviderError:
     error = classify_chat(failure)
     if failure.kind not in ("status", "in_band"):
         return error
-    known = CODES.get((error.provider_code or "").lower())
-    if known is not None:
-        return _changed(error, known)
+    word = (error.provider_code or "").lower()
+    if word in CODES:
+        return _changed(error, CODES[word], error.feature)
+    if failure.kind == "in_band" and word in _BAD_REQUESTS:  # there is no status to say so
+        return _changed(error, ErrorCode.BAD_REQUEST, None)
     param = as_text(dig(_body(failure.body), "error", "param"))
-    refused = error.provider_code == "unsupported_parameter"
+    refused = word == "unsupported_parameter"
     if param is not None and (refused or UNSUPPORTED_PARAMETER.match(error.message)):
         feature = "logprobs" if NO_LOGPROBS.match(error.message) else PARAMETER_FEATURES.get(param)
         return _changed(error, ErrorCode.UNSUPPORTED, feature)
     return error
 
 
-def _changed(error: ProviderError, code: ErrorCode, feature: str | None = None) -> ProviderError:
+_BAD_REQUESTS = ("invalid_request", "invalid_request_error")
+
+
+def _changed(error: ProviderError, code: ErrorCode, feature: str | None) -> ProviderError:
     return ProviderError(
         code,
         error.message,
@@ -85,7 +90,7 @@ def _changed(error: ProviderError, code: ErrorCode, feature: str | None = None) 
         request_id=error.request_id,
         retry_after=error.retry_after,
         cause=error.cause,
-        feature=feature or error.feature,
+        feature=feature,
         provider_code=error.provider_code,
     )
 

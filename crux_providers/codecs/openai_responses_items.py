@@ -15,6 +15,7 @@ from crux_providers.base.models import JSON, ContentPart, ToolCall
 from .openai_chat_tables import made_id
 from .reading import (
     as_list,
+    as_mapping,
     as_text,
     json_text,
     need_list,
@@ -111,7 +112,10 @@ def read_content(
     match content.get("type"):
         case "output_text":
             text = need_text(content.get("text"), f"a text of {where}")
-            return _said("text", text, around | rest_of(content, ("type", "text", "logprobs")))
+            rest = rest_of(content, ("type", "text", "logprobs"))
+            if rest.get("annotations") == []:
+                del rest["annotations"]  # says nothing; it is always written
+            return _said("text", text, around | rest)
         case "refusal":
             text = need_text(content.get("refusal"), f"a refusal of {where}")
             return _said("refusal", text, around | rest_of(content, ("type", "refusal")))
@@ -209,7 +213,10 @@ class ItemWriter:
         fields = extra.pop("item", None)
         if self._open != ("message", fields):
             self._begin("message", {"role": "assistant", **(fields or {}), "content": []}, fields)
-        self.items[-1]["content"].append(content_piece(part, extra))
+        piece = content_piece(part, extra)
+        if part.type == "text" and fields is not None:
+            piece.setdefault("annotations", [])
+        self.items[-1]["content"].append(piece)
 
     def reasoning(self, part: ContentPart) -> None:
         """A piece of reasoning of this dialect; encrypted content begins another item."""
@@ -234,7 +241,7 @@ class ItemWriter:
         self._open = (kind, fields)
 
 
-def content_piece(part: ContentPart, extra: Mapping[str, JSON]) -> JSON:
+def content_piece(part: ContentPart, extra: Mapping[str, JSON]) -> dict[str, Any]:
     """The piece of a message's ``content`` that a part is."""
     match part.type:
         case "text":
@@ -242,7 +249,7 @@ def content_piece(part: ContentPart, extra: Mapping[str, JSON]) -> JSON:
         case "refusal":
             return {"type": "refusal", "refusal": part.text or "", **extra}
         case _:
-            return part.data
+            return dict(as_mapping(part.data))
 
 
 def reasoning_piece(part: ContentPart, extra: Mapping[str, JSON]) -> tuple[str, dict[str, JSON]]:

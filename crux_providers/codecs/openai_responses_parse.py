@@ -342,8 +342,8 @@ def _part(piece: dict[str, JSON]) -> ContentPart:
         case {"type": "input_file", "file_url": str(url)} if "file_data" not in piece:
             return _own("pdf", piece, ("type", "file_url"), url=url)
         case {"type": "input_file", "filename": str(name), "file_data": str(data)} if (
-            (located := _located(data)).get("media_type") in DOCUMENT_NAMES
-        ):
+            located := _located(data)
+        ).get("media_type") in DOCUMENT_NAMES:
             known = None if name == DOCUMENT_NAMES[located["media_type"]] else name
             taken = ("type", "filename", "file_data")
             return _own("pdf", piece, taken, name=known, **located)

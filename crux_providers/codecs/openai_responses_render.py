@@ -64,10 +64,8 @@ class _Piece:
         extra.pop("item", None)
         if self.place == "summary" or self.part.type == "reasoning":
             return reasoning_piece(whole, extra)[1]
-        piece = as_mapping(content_piece(whole, extra))
-        if piece.get("type") == "output_text":
-            return {**piece, **({"annotations": []} if self.foreign else {}), "logprobs": []}
-        return piece
+        piece = content_piece(whole, extra)
+        return {"annotations": [], "logprobs": [], **piece} if whole.type == "text" else piece
 
 
 @dataclass(slots=True)
@@ -253,8 +251,10 @@ def _begin(
 
 def _announce(item: _Item, state: RenderState, out: list[WireEvent]) -> None:
     begun = item.build()
-    if "status" in begun and item.raw is None:
+    if item.raw is None:
         begun["status"] = "in_progress"
+    if item.call is not None:
+        begun["input" if begun["type"] == "custom_tool_call" else "arguments"] = ""
     _emit(state, out, "response.output_item.added", output_index=item.index, item=begun)
 
 
@@ -370,9 +370,7 @@ def _close_piece(piece: _Piece, state: RenderState, out: list[WireEvent]) -> Non
     _emit(state, out, f"response.{name}.done", **at, part=built)
 
 
-def _part(
-    part: ContentPart, block: int | None, state: RenderState, out: list[WireEvent]
-) -> None:
+def _part(part: ContentPart, block: int | None, state: RenderState, out: list[WireEvent]) -> None:
     """A whole part, or what completes one that deltas began."""
     begun = state.pieces.get((part.type, block)) if block is not None else None
     if begun is not None:
@@ -424,11 +422,7 @@ def _call(piece: ToolCallDelta, state: RenderState, out: list[WireEvent]) -> Non
         item.fields |= extra
         item.call = piece
         state.calls[piece.index] = item
-        begun = item.build()
-        begun["input" if kind == "custom_tool_call" else "arguments"] = ""
-        if "status" in begun:
-            begun["status"] = "in_progress"
-        _emit(state, out, "response.output_item.added", output_index=item.index, item=begun)
+        _announce(item, state, out)
     item.fields |= extra
     if piece.arguments:
         item.arguments.append(piece.arguments)

@@ -62,10 +62,10 @@ class Options:
       of that name, which not every server has
       (github.com/0xPlaygrounds/rig/issues/1344, 2026-02-03).
     - ``item_ids``: whether items of earlier answers go back with their ids.
-    - ``linked_reasoning``: whether reasoning needs the item it led to: OpenAI refuses reasoning that
-      nothing follows, or only a message that is no longer the original one (it has no id). Such
-      reasoning is left out (recorded: openai/responses_error_400_then_ok__pydantic-ai). DeepSeek
-      takes it (recorded: deepseek/responses_reasoning__pydantic-ai).
+    - ``linked_reasoning``: whether reasoning needs the item it led to. OpenAI refuses reasoning
+      that nothing follows, or only a message that is no longer the original one (it has no id):
+      such reasoning is left out (recorded: openai/responses_error_400_then_ok__pydantic-ai).
+      DeepSeek takes it (recorded: deepseek/responses_reasoning__pydantic-ai).
     - ``reasoning_budget``: the field of ``reasoning`` that takes a number of tokens
       (``max_tokens`` at OpenRouter), or None. ``stop_field``, ``seed_field``: OpenAI has neither.
     - ``json_object``, ``json_schema``: whether the formats exist.
@@ -158,9 +158,7 @@ def _include(request: ChatRequest, options: Options, stored: JSON) -> list[JSON]
     return [*given, *missing] if missing else None
 
 
-def _limits(
-    request: ChatRequest, options: Options, body: dict[str, Any], lost: list[str]
-) -> None:
+def _limits(request: ChatRequest, options: Options, body: dict[str, Any], lost: list[str]) -> None:
     if request.stop is not None:
         if options.stop_field is None:
             raise ProviderError(
@@ -382,9 +380,7 @@ class _Input:
             following = item
         return kept[::-1]
 
-    def _answered(
-        self, part: ContentPart, writer: ItemWriter, returning: Sequence[JSON]
-    ) -> None:
+    def _answered(self, part: ContentPart, writer: ItemWriter, returning: Sequence[JSON]) -> None:
         mine = is_mine(part.dialect)
         match part.type:
             case "text" | "refusal":

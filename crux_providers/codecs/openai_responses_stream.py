@@ -336,9 +336,7 @@ class Decoder:
             said_now: dict[str, Any] = {word: rest} if word is not None else {}
             events.append(ChatStreamEvent(**said_now, part=told, block=block.number))
 
-    def _settle_call(
-        self, item: _Item, call: ToolCall, events: list[ChatStreamEvent]
-    ) -> None:
+    def _settle_call(self, item: _Item, call: ToolCall, events: list[ChatStreamEvent]) -> None:
         said, text = "".join(item.arguments), call.raw_arguments or ""
         rest = text[len(said) :] if text.startswith(said) else ""
         if not rest and said != text and parse_arguments(said) != parse_arguments(text):

@@ -11,6 +11,14 @@ DECLARATION = ProviderDeclaration(
     version_path="/api/v1",
     dialect="openai_chat",
     dialects={"chat": "openai_chat", "responses": "openai_responses"},
+    options={
+        "openai_chat": {
+            "reasoning_field": "reasoning_details",
+            "reasoning_request": "reasoning",
+            "pdf_url": True,
+            "assistant_images": True,
+        }
+    },
     transports={"sdk": "crux_providers.transports.openai_sdk:OpenAISdkTransport"},
     default_model=defaults.OPENROUTER_MODEL,
     fetcher="crux_providers.openrouter.get_openrouter_models",

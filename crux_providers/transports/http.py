@@ -311,7 +311,17 @@ class HttpStream:
     """An open stream. Iterate for events; ``close`` ends it early, from any thread."""
 
     owned = True
-    __slots__ = ("_exchange", "_feed", "_lock", "_over", "_reading", "_ready", "headers", "status")
+    __slots__ = (
+        "_exchange",
+        "_feed",
+        "_left",
+        "_lock",
+        "_over",
+        "_reading",
+        "_ready",
+        "headers",
+        "status",
+    )
 
     def __init__(
         self, status: int, headers: Mapping[str, str], feed: _Feed, exchange: Exchange
@@ -324,6 +334,7 @@ class HttpStream:
         self._lock = threading.Lock()  # between a reader and whoever closes
         self._reading = False
         self._over = False
+        self._left = False  # by whoever closed it, perhaps in the middle of a read
 
     def __iter__(self) -> HttpStream:
         return self
@@ -352,20 +363,20 @@ class HttpStream:
             raise
         with self._lock:
             self._reading = False
-            closed = self._over  # meanwhile, from another thread
-            self._over = closed or chunk is None
+            self._over = self._left or chunk is None
         if self._over:
             exchange.close()
-        if not closed:
-            self._ready.extend(events)
-        return not closed
+        if self._left:
+            return False
+        self._ready.extend(events)
+        return True
 
     def close(self) -> None:
         """End the stream. The socket is closed unless the answer's end has come already."""
         with self._lock:
             if self._over:
                 return
-            self._over = True
+            self._over = self._left = True
             reading = self._reading
         self._ready.clear()
         if reading:
@@ -382,7 +393,7 @@ class AsyncHttpStream:
     """The async twin of :class:`HttpStream`."""
 
     owned = True
-    __slots__ = ("_exchange", "_feed", "_over", "_reading", "_ready", "headers", "status")
+    __slots__ = ("_exchange", "_feed", "_left", "_over", "_reading", "_ready", "headers", "status")
 
     def __init__(
         self, status: int, headers: Mapping[str, str], feed: _Feed, exchange: AsyncExchange
@@ -394,6 +405,7 @@ class AsyncHttpStream:
         self._ready: deque[WireEvent] = deque()
         self._reading = False
         self._over = False
+        self._left = False  # by whoever closed it, perhaps in the middle of a read
 
     def __aiter__(self) -> AsyncHttpStream:
         return self
@@ -420,19 +432,19 @@ class AsyncHttpStream:
             await exchange.close()
             raise
         self._reading = False
-        closed = self._over  # meanwhile, by another task
-        self._over = closed or chunk is None
+        self._over = self._left or chunk is None
         if self._over:
             await exchange.close()
-        if not closed:
-            self._ready.extend(events)
-        return not closed
+        if self._left:
+            return False
+        self._ready.extend(events)
+        return True
 
     async def aclose(self) -> None:
         """End the stream. The socket is closed unless the answer's end has come already."""
         if self._over:
             return
-        self._over = True
+        self._over = self._left = True
         self._ready.clear()
         if self._reading:
             self._exchange.call.interrupt()  # the reader, another task, closes the rest

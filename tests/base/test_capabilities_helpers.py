@@ -226,7 +226,7 @@ def test_a_refusal_after_content_does_not_undo_streaming() -> None:
 
 def test_reasons_hold_no_keys() -> None:
     error = refusal("tools")
-    error.message = "key sk-abcdefghijklmnop1234567890 may not " + "x" * 500
+    error.message = "key sk-" + "abcdefghijklmnop1234567890 may not " + "x" * 500
     (seen,) = observations("p", "m", mode="whole", outcome=error, at=1.0)
     assert seen.reason is not None
     assert "sk-abc" not in seen.reason

@@ -58,7 +58,7 @@ _user = st.builds(Message, st.sampled_from(["user", "system", "developer"]), _co
 
 def _said(number: int, texts: list[str], phase: str | None) -> list[ContentPart]:
     item = {"id": f"msg_{number}", "status": "completed"} | ({"phase": phase} if phase else {})
-    extra = {"item": item, "annotations": []}
+    extra = {"item": item} | ({"annotations": [{"type": "file_citation"}]} if phase else {})
     return [ContentPart("text", t, dialect=DIALECT, extra=extra) for t in texts]
 
 
@@ -243,5 +243,3 @@ def _with_defaults(item: dict[str, Any]) -> dict[str, Any]:
             {"detail": "auto", **p} if p.get("type") == "input_image" else p for p in content
         ],
     }
-
-

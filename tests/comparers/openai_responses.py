@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -18,10 +19,11 @@ from openai.types.responses import Response, ResponseStreamEvent
 
 from crux_providers.base.errors import ErrorCode, ProviderError, WireFailure
 from crux_providers.base.events import ChatStreamEvent, ToolCallDelta, fold
-from crux_providers.base.models import ChatResponse, ContentPart
+from crux_providers.base.models import ChatResponse, ContentPart, ToolCall
 from crux_providers.base.wire import WireEvent
 from crux_providers.codecs import openai_responses as codec
 from crux_providers.codecs.framing import SSEDecoder, render_sse
+from tests.comparers.openai_responses_requests import compare_request, compare_round
 from tests.recordings import Interaction
 
 # What the providers of the recordings take; see Options.
@@ -66,75 +68,12 @@ ERROR_CODES: dict[type[Exception], set[ErrorCode]] = {
 def compare(interaction: Interaction) -> list[str]:
     """The differences between the codec's reading and the SDK's, in words."""
     options = OPTIONS.get(interaction.provider, codec.Options())
-    words = _compare_request(interaction.request_body, options)
+    words = compare_request(interaction.request_body, options)
     if interaction.status >= 300:
         return words + _compare_error(interaction)
     if not interaction.stream:
         return words + _compare_whole(interaction)
     return words + _compare_stream(interaction) + _compare_splits(interaction.body)
-
-
-# --- requests -----------------------------------------------------------------------------------
-
-
-def _compare_request(body: Any, options: codec.Options) -> list[str]:
-    if body is None:
-        return []
-    try:
-        request = codec.parse_request(body)
-        stream = body.get("stream") is True
-        again = codec.encode(request, stream=stream, options=options).body or {}
-    except ProviderError as exc:
-        return [f"decode: the request: {exc}"]
-    words = []
-    expected, found = canonical(body), canonical(again)
-    for key in {*expected, *found}:
-        if expected.get(key) != found.get(key):
-            words.append(f"request {key}: {found.get(key)!r}, recorded {expected.get(key)!r}")
-    if codec.parse_request(again) != request:
-        words.append("parsed, encoded and parsed again, the request is another")
-    return words
-
-
-def canonical(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A body with each choice of form made one way; what is left is what the provider reads."""
-    made = {k: v for k, v in body.items() if not (k == "stream" and v is False)}
-    given = made.get("input")
-    if isinstance(given, str):
-        given = [{"role": "user", "content": given}]
-    if given is not None:
-        items = [_canonical_item(item) for item in given]
-        after = [*(i["type"] for i in items[1:]), None]
-        # An empty text before a call says nothing.
-        made["input"] = [
-            item
-            for item, next_type in zip(items, after, strict=True)
-            if not (_says_nothing(item) and next_type in CALLS)
-        ]
-    if "tools" in made:
-        made["tools"] = [{k: v for k, v in t.items() if v is not None} for t in made["tools"]]
-    for name in ("include", "tools"):
-        if name in made and not made[name]:
-            del made[name]
-    return made
-
-
-def _says_nothing(item: Mapping[str, Any]) -> bool:
-    return item.get("role") == "assistant" and all(
-        piece == {"type": "output_text", "text": ""} for piece in item["content"]
-    )
-
-
-def _canonical_item(item: Mapping[str, Any]) -> dict[str, Any]:
-    made = dict(item)
-    if "role" in made:
-        made.setdefault("type", "message")
-    kind = "output_text" if made.get("role") == "assistant" else "input_text"
-    if made["type"] == "message" and isinstance(made["content"], str):
-        made["content"] = [{"type": kind, "text": made["content"]}]
-    if made["type"] == "reasoning":
-        made = {k: v for k, v in made.items() if v or k == "summary"}
-    return made
 
 
 # --- answers -----------------------------------------------------------------------------------
@@ -153,7 +92,7 @@ def _compare_whole(interaction: Interaction) -> list[str]:
         streamed = fold(through_wire(unfold(ours, deltas=deltas)))
         if streamed != ours:
             words.append(f"streamed by us, the answer is another: {streamed} != {ours}")
-    return words + _compare_round(ours)
+    return words + compare_round(ours)
 
 
 def _compare_stream(interaction: Interaction) -> list[str]:
@@ -167,7 +106,7 @@ def _compare_stream(interaction: Interaction) -> list[str]:
     again = fold(through_wire(decode_stream(interaction.body)))
     if again != ours:
         words.append(f"rendered event by event, the answer is another: {again} != {ours}")
-    return words + _compare_round(ours)
+    return words + compare_round(ours)
 
 
 def _accumulated(interaction: Interaction) -> Any:
@@ -193,24 +132,6 @@ def _accumulated(interaction: Interaction) -> Any:
             except (AssertionError, AttributeError, IndexError, RuntimeError):
                 strict = False
     return state._completed_response if strict else last.response
-
-
-def _compare_round(ours: ChatResponse) -> list[str]:
-    """An answer sent back as history is the items it came as."""
-    from crux_providers.base.models import ChatRequest, Message
-
-    request = ChatRequest("m", [ours.to_message(), Message("user", "go on")])
-    wire = codec.encode(request, stream=False)
-    back = [i for i in (wire.body or {})["input"][:-1]]
-    given = [i for i in codec.render_response(ours)["output"]]
-    while given and given[-1]["type"] == "reasoning":
-        given.pop()
-    for item in given:
-        for piece in item.get("content") or () if item["type"] == "message" else ():
-            piece.pop("logprobs", None)
-    if back != (given or [{"role": "assistant", "content": ""}]):
-        return [f"sent back, the items are {back!r}, not {given!r}"]
-    return []
 
 
 def _differences(ours: ChatResponse, theirs: Any) -> list[str]:
@@ -251,8 +172,7 @@ def _typed(response: Any) -> dict[str, Any]:
     usage = response.usage
     status = response.status or "completed"
     waiting = any(
-        p[0] == "raw"
-        and (p[1]["type"] == "apply_patch_call" or p[1].get("execution") == "client")
+        p[0] == "raw" and (p[1]["type"] == "apply_patch_call" or p[1].get("execution") == "client")
         for p in parts
     )
     finish = {"completed": "tool_calls" if calls or waiting else "stop"}.get(status, "other")
@@ -308,7 +228,7 @@ def _normalized(response: ChatResponse) -> dict[str, Any]:
         "model": response.meta.model_name,
         "parts": parts,
         "calls": [
-            (c.id, c.name, c.raw_arguments, (c.extra or {}).get("id"), at[-1 if c.after is None else c.after])
+            (c.id, c.name, c.raw_arguments, (c.extra or {}).get("id"), at[_place(c)])
             for c in response.tool_calls
         ],
         "text": response.text,
@@ -323,6 +243,10 @@ def _normalized(response: ChatResponse) -> dict[str, Any]:
         "service_tier": fields.get("service_tier"),
         "created_at": fields.get("created_at"),
     }
+
+
+def _place(call: ToolCall) -> int:
+    return -1 if call.after is None else call.after
 
 
 # --- streams -----------------------------------------------------------------------------------
@@ -349,8 +273,6 @@ def through_wire(events: Iterable[ChatStreamEvent]) -> Iterator[ChatStreamEvent]
 
 def unfold(response: ChatResponse, *, deltas: bool = False) -> Iterator[ChatStreamEvent]:
     """A whole answer as the events that spell it; with ``deltas`` its texts come in pieces."""
-    from dataclasses import replace
-
     meta = response.meta
     yield ChatStreamEvent(meta={"response_id": meta.response_id, "model_name": meta.model_name})
     calls = list(enumerate(response.tool_calls))

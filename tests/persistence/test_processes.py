@@ -90,7 +90,13 @@ def _child(target: str, name: str, rows: int) -> None:
         store.put(Attempt(f"{name}-{number}", 1, "r", "p", name, "ok", time.time(), cost_usd=0.5))
 
 
-@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+@pytest.mark.parametrize(
+    "method",
+    [
+        method if method == "fork" else pytest.param(method, marks=pytest.mark.slow)
+        for method in multiprocessing.get_all_start_methods()
+    ],
+)
 def test_the_end_of_a_multiprocessing_child_writes_what_waits(method: str, place: Location) -> None:
     get_store().observe(Observation("p", "parent", "tools", True, "whole", time.time()))
     context = multiprocessing.get_context(method)

@@ -108,7 +108,8 @@ def _migrate_at(target: str, start: multiprocessing.synchronize.Barrier) -> None
 
 
 def test_four_processes_may_make_it_at_once(place: Location) -> None:
-    context = multiprocessing.get_context("spawn")
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
     start = context.Barrier(4)
     workers = [context.Process(target=_migrate_at, args=(place.target, start)) for _ in range(4)]
     for worker in workers:

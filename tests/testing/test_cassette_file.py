@@ -22,6 +22,7 @@ from crux_integrations.testing.cassette_file import (
     render_cassette,
     write_cassette,
 )
+from crux_integrations.testing.scrubbing import REQUEST_HEADERS
 from tests.testing.conftest import CAPITAL, CASSETTES, HTTP, LOCAL
 
 

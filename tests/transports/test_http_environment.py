@@ -20,7 +20,7 @@ from crux_providers.transports.http import HttpTransport
 from crux_providers.transports.http_environment import bypasses_proxy, certificates, proxy_for
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.proxy import Proxy
-from tests.servers.scripted_server import ScriptedServer
+from tests.servers.scripted_server import Exchange, ScriptedServer
 from tests.transports.conformance import HARNESSES, AsyncDriver, SyncDriver, data_of, scope
 
 HTTP = HARNESSES[0]
@@ -156,6 +156,27 @@ def test_tls_within_tls(
         assert call(tls_server.url, driver, proxy=given, verify=verify) == HTTP.answer
         assert call(tls_server.url, driver, streamed=True, proxy=given, verify=verify)
         assert proxy.asked == [f"CONNECT 127.0.0.1:{tls_server.port}"] * 2
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_cut_under_tls(
+    tls_server: ScriptedServer, certs: Certificates, driver: SyncDriver, nested: bool
+) -> None:
+    def cut(exchange: Exchange) -> None:
+        exchange.begin_stream()
+        exchange.chunk(HTTP.events[0])
+        exchange.hang_up()
+
+    tls_server.play(cut)
+    with Proxy(tls=certs.server) as proxy:
+        given = f"https://127.0.0.1:{proxy.port}" if nested else ""
+        transport = HttpTransport(Endpoint(tls_server.url, proxy=given, verify=False))
+        stream = driver.open(transport, HTTP.streamed, scope())
+        assert driver.next(stream) is not None
+        with pytest.raises(WireFailure) as caught:
+            driver.next(stream)
+        driver.close(transport)
+    assert caught.value.kind == "cut"
 
 
 def test_a_proxy_that_refuses_is_a_failed_connection(

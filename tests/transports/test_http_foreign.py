@@ -16,6 +16,7 @@ from crux_providers.base.cancellation import CancellationToken, CancelledError
 from crux_providers.base.errors import WireFailure
 from crux_providers.base.wire import Endpoint, WireRequest
 from crux_providers.transports.http import HttpTransport
+from tests.servers.scripted_server import Exchange, ScriptedServer
 from tests.transports.conformance import (
     AT_ONCE,
     HARNESSES,
@@ -178,6 +179,28 @@ def test_one_that_cannot_be_interrupted_is_left_behind(
     assert not blocking.closed.is_set()
     blocking.release.set()
     assert blocking.closed.wait(5)
+
+
+def test_a_read_that_was_left_behind_ends_with_its_socket(server: ScriptedServer) -> None:
+    """httpx names the socket of an open response, so nothing waits for its timeout."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.begin_stream()
+        exchange.chunk(HTTP.events[0])
+        exchange.stall()
+
+    server.play(answer)
+    token = CancellationToken()
+    foreign = httpx.HTTPTransport(verify=False)
+    transport = HttpTransport(Endpoint(server.url), httpx_transport=foreign)
+    stream = transport.stream(HTTP.streamed, scope(token=token))
+    assert next(stream)
+    threading.Timer(0.05, token.cancel, ["enough"]).start()
+    with pytest.raises(CancelledError):
+        next(stream)
+    with within(AT_ONCE):
+        server.assert_closed()
+    foreign.close()
 
 
 def test_it_stays_the_users_to_close(driver: SyncDriver) -> None:
