@@ -128,7 +128,9 @@ def measure(port: int, scale: int) -> list[Row]:
     def add(figure: str, unit: str, figures: dict[str, float], goal: str) -> None:
         rows.append(
             {
-                "figure": figure, "unit": unit, "goal": goal,
+                "figure": figure,
+                "unit": unit,
+                "goal": goal,
                 "crux_over_chatopenai": ratio(figures, "ChatCrux", "ChatOpenAI"),
                 **{k: round(v, 1) for k, v in figures.items()},
             }
@@ -140,23 +142,49 @@ def measure(port: int, scale: int) -> list[Row]:
         return lambda: measure_one(contender, *more)
 
     calls = 100 * scale
-    add("invoke", "µs", interleaved({n: job(invoke, c, calls) for n, c in contenders.items()}, 4),
-        "≤ 0.4")
-    add("ainvoke", "µs", interleaved({n: job(ainvoke, c, calls, 1) for n, c in network.items()}, 4),
-        "≤ 0.25")
-    add("64 in flight", "µs",
+    add(
+        "invoke",
+        "µs",
+        interleaved({n: job(invoke, c, calls) for n, c in contenders.items()}, 4),
+        "≤ 0.4",
+    )
+    add(
+        "ainvoke",
+        "µs",
+        interleaved({n: job(ainvoke, c, calls, 1) for n, c in network.items()}, 4),
+        "≤ 0.25",
+    )
+    add(
+        "64 in flight",
+        "µs",
         interleaved({n: job(ainvoke, c, 256 * scale, 64) for n, c in network.items()}, 3),
-        "≤ 0.2")
-    add("stream, per chunk", "µs",
-        interleaved({n: job(chunk, c, 500) for n, c in network.items()}, 4), "≤ 30 µs where 238")
+        "≤ 0.2",
+    )
+    add(
+        "stream, per chunk",
+        "µs",
+        interleaved({n: job(chunk, c, 500) for n, c in network.items()}, 4),
+        "≤ 30 µs where 238",
+    )
     crux = contenders["ChatCrux"]
     falls = chat_crux(base, fail_first=True)
     if falls is not None:
-        pair = interleaved({"one call": job(invoke, crux, calls),
-                            "429, then an answer": job(invoke, falls, calls)}, 4)
-        rows.append({"figure": "fallback after a 429", "unit": "own calls", "goal": "≤ 2.1",
-                     "crux_over_chatopenai": "-",
-                     "ChatCrux": round(pair["429, then an answer"] / pair["one call"], 2)})
+        pair = interleaved(
+            {
+                "one call": job(invoke, crux, calls),
+                "429, then an answer": job(invoke, falls, calls),
+            },
+            4,
+        )
+        rows.append(
+            {
+                "figure": "fallback after a 429",
+                "unit": "own calls",
+                "goal": "≤ 2.1",
+                "crux_over_chatopenai": "-",
+                "ChatCrux": round(pair["429, then an answer"] / pair["one call"], 2),
+            }
+        )
     imports = {name: import_ms(code, 3) for name, code in IMPORTS.items()}
     add("import and construct", "ms", imports, "≤ 100 ms over langchain-core")
     rows[-1]["crux over langchain-core"] = round(imports["ChatCrux"] - imports["langchain-core"], 1)
@@ -171,7 +199,9 @@ def main() -> None:
     options = parser.parse_args()
     server = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.mock_server"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         if server.stdout is None:
@@ -183,8 +213,11 @@ def main() -> None:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
     packages = ("langchain-core", "langchain-openai", "openai", "httpx", "crux-integrations")
-    print("python", sys.version.split()[0], *(
-        f"{p} {importlib.metadata.version(p)}" for p in packages))
+    print(
+        "python",
+        sys.version.split()[0],
+        *(f"{p} {importlib.metadata.version(p)}" for p in packages),
+    )
     for row in rows:
         head = f"{row.pop('figure')} [{row.pop('unit')}]"
         tail = f"ChatCrux/ChatOpenAI {row.pop('crux_over_chatopenai')}  goal {row.pop('goal')}"

@@ -61,6 +61,7 @@ def raw_httpx(base: str) -> Contender:
 
 def _langchain(name: str, make: Callable[[int], Any]) -> Contender:
     model = make(20)
+
     def stream(chunks: int) -> int:
         return sum(bool(chunk.content) for chunk in make(chunks).stream(PROMPT))
 
@@ -76,8 +77,12 @@ def chat_openai(base: str) -> Contender | None:
     return _langchain(
         "ChatOpenAI",
         lambda tokens: ChatOpenAI(
-            model="bench-1", base_url=f"{base}/v1", api_key="x", max_tokens=tokens,
-            stream_usage=True, max_retries=0,
+            model="bench-1",
+            base_url=f"{base}/v1",
+            api_key="x",
+            max_tokens=tokens,
+            stream_usage=True,
+            max_retries=0,
         ),
     )
 

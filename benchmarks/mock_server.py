@@ -47,7 +47,10 @@ def stream(chunks: int) -> bytes:
 def answer(kind: bytes, body: bytes, status: bytes = b"200 OK") -> bytes:
     """One HTTP response."""
     return b"HTTP/1.1 %s\r\ncontent-type: %s\r\ncontent-length: %d\r\n\r\n%s" % (
-        status, kind, len(body), body,
+        status,
+        kind,
+        len(body),
+        body,
     )
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# `make test` has two minutes; `HYPOTHESIS_PROFILE=thorough` looks further.
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -69,3 +76,9 @@ def recordings() -> Path:
     if not path.is_dir():
         pytest.skip(f"no provider recordings at {path}; CRUX_RECORDINGS names another folder")
     return path
+
+
+def pytest_collection_finish() -> None:
+    """Set what the imports left aside: tests that count objects would walk it all each time."""
+    gc.collect()
+    gc.freeze()

@@ -27,7 +27,10 @@ def fail(message: str, code: int = 1) -> int:
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 ROUTES_FILE = click.option(
-    "--routes", "routes_file", type=click.Path(dir_okay=False, path_type=Path), default=None,
+    "--routes",
+    "routes_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
     help="The routes file (default: $CRUX_ROUTES, ./routes.yaml, else the packaged one).",
 )
 
@@ -56,8 +59,13 @@ def demo() -> int:
 @ROUTES_FILE
 @AS_JSON
 def chat(
-    words: str | None, prompt: str | None, route: str | None, provider: str | None,
-    model: str | None, routes_file: Path | None, as_json: bool,
+    words: str | None,
+    prompt: str | None,
+    route: str | None,
+    provider: str | None,
+    model: str | None,
+    routes_file: Path | None,
+    as_json: bool,
 ) -> int:
     """Ask once and stream the answer; exits 1 where no answer came."""
     from crux_integrations.router.router import CallOptions, Router
@@ -66,7 +74,7 @@ def chat(
 
     text = words or prompt
     if not text:
-        raise click.UsageError("say something: crux chat \"...\"")
+        raise click.UsageError('say something: crux chat "..."')
     if route and (model or provider):
         raise click.UsageError("--route and --model exclude each other")
     target = None
@@ -88,8 +96,13 @@ def chat(
             options = CallOptions(model=target)
             if as_json:
                 response = router.generate(request, route or "default", options=options)
-                show_json({"text": response.text, "finish_reason": response.finish_reason,
-                           **response.meta.extra})
+                show_json(
+                    {
+                        "text": response.text,
+                        "finish_reason": response.finish_reason,
+                        **response.meta.extra,
+                    }
+                )
                 return 0
             for event in router.stream(request, route or "default", options=options):
                 if event.delta:
@@ -147,14 +160,24 @@ def check(file: Path | None, as_json: bool) -> int:
 @click.argument("route", default="default")
 @click.option("--needs", default="", help="Capabilities, comma-separated: tools,json_schema.")
 @click.option("--input-tokens", type=int, default=None, help="Tokens of input.")
-@click.option("--request", "request_file", type=click.File("r"), default=None,
-              help="A request in OpenAI's chat form, as JSON.")
+@click.option(
+    "--request",
+    "request_file",
+    type=click.File("r"),
+    default=None,
+    help="A request in OpenAI's chat form, as JSON.",
+)
 @click.option("--stream", is_flag=True, help="Plan a stream.")
 @ROUTES_FILE
 @AS_JSON
 def explain(
-    route: str, needs: str, input_tokens: int | None, request_file: Any, stream: bool,
-    routes_file: Path | None, as_json: bool,
+    route: str,
+    needs: str,
+    input_tokens: int | None,
+    request_file: Any,
+    stream: bool,
+    routes_file: Path | None,
+    as_json: bool,
 ) -> int:
     """Show which candidates a call would try, in which order, and why not the others."""
     from crux_integrations.router.runtime import Runtime, needs_from_words
@@ -201,8 +224,9 @@ def test_routes(routes_file: Path | None, as_json: bool) -> int:
     else:
         for result in results:
             mark = "ok  " if result.passed else "FAIL"
-            expected, got = (", ".join(names) or "nothing"
-                             for names in (result.test.expect, result.got))
+            expected, got = (
+                ", ".join(names) or "nothing" for names in (result.test.expect, result.got)
+            )
             tail = "" if result.passed else f": expected {expected}; got {got}"
             click.echo(f"{mark} {result.test.name}{tail}")
         click.echo(f"{len(results)} tests, {sum(not r.passed for r in results)} failed")
@@ -214,8 +238,12 @@ def test_routes(routes_file: Path | None, as_json: bool) -> int:
 @click.option("--port", type=int, default=0, help="The port (0: a free one).")
 @click.option("--faults", multiple=True, help="cut@40, stall@10:30s, malformed@3, status:429 …")
 @click.option("--speed", type=float, default=None, help="1: as recorded; default: at once.")
-@click.option("--match", type=click.Choice(["body", "turn", "path"]), default="body",
-              help="How much of a request must agree with its recording.")
+@click.option(
+    "--match",
+    type=click.Choice(["body", "turn", "path"]),
+    default="body",
+    help="How much of a request must agree with its recording.",
+)
 def replay(
     cassettes: tuple[str, ...], port: int, faults: tuple[str, ...], speed: float | None, match: Any
 ) -> int:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-NEEDS_EXTRA = (
-    "crux: the command line needs click and rich: pip install 'crux-integrations[cli]'"
-)
+NEEDS_EXTRA = "crux: the command line needs click and rich: pip install 'crux-integrations[cli]'"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

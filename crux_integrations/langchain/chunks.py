@@ -111,8 +111,8 @@ class ChunkStream:
     """
 
     __slots__ = (
-        "_blocks", "_calls", "_finish", "_last", "_logprobs", "_meta", "_notes", "_number", "_parts",
-        "_listed", "_usage", "finished",
+        "_blocks", "_calls", "_finish", "_last", "_listed", "_logprobs", "_meta", "_notes",
+        "_number", "_parts", "_usage", "finished",
     )  # fmt: skip
 
     def __init__(self, *, blocks: bool = False) -> None:

@@ -23,9 +23,10 @@ def run_agent(question: str, show: Callable[[str], None]) -> list[Any]:
 
     agent = create_agent(ChatCrux(), [get_weather])
     answers: list[AIMessage] = []
-    for mode, data in agent.stream(
+    events: Any = agent.stream(
         {"messages": [{"role": "user", "content": question}]}, stream_mode=["messages", "updates"]
-    ):
+    )
+    for mode, data in events:
         if mode == "messages":
             chunk = data[0]
             if isinstance(chunk, AIMessageChunk) and chunk.text:

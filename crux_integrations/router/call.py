@@ -143,9 +143,11 @@ class RouteCall:
         """Begin the record of an attempt."""
         chosen = "; ".join(target.step.reasons)
         if attempt.number > 1:
-            chosen = f"retry {attempt.number - 1} after {trigger_of(attempt.after)}" if (
-                attempt.after is not None
-            ) else f"retry {attempt.number - 1}"
+            chosen = (
+                f"retry {attempt.number - 1} after {trigger_of(attempt.after)}"
+                if (attempt.after is not None)
+                else f"retry {attempt.number - 1}"
+            )
         elif attempt.after is not None and self.attempts:
             before = self.attempts[-1]
             chosen = f"after {before.provider}:{before.model} {trigger_of(attempt.after)}" + (
@@ -289,9 +291,7 @@ class RouteCall:
 
     def interrupted(self, error: ProviderError, folder: StreamFolder) -> StreamInterrupted:
         """A stream that broke after content, with what came of it."""
-        partial = folder.response(
-            provider=self.attempts[-1].provider, extra={"crux": self.crux()}
-        )
+        partial = folder.response(provider=self.attempts[-1].provider, extra={"crux": self.crux()})
         return StreamInterrupted(
             error, partial=partial, attempts=[a.as_mapping() for a in self.attempts]
         )

@@ -330,9 +330,7 @@ class _Run:
         found = self.call.judge(response)
         accepted = found is None or target.actions.get(found.trigger, "stop") == "stop"
         noted = found if accepted else None
-        self.call.close(
-            record, target, None if accepted else found, response=response, noted=noted
-        )
+        self.call.close(record, target, None if accepted else found, response=response, noted=noted)
         self.runtime.record(target, None if accepted else found)
         if accepted:
             self.answered = response
@@ -379,8 +377,17 @@ class _Run:
 class _Sink:
     """Where one streamed attempt's events go: held back until committed, then straight through."""
 
-    __slots__ = ("_committed", "_error", "_folder", "_holder", "_record", "_run", "_target",
-                 "life", "terminal")
+    __slots__ = (
+        "_committed",
+        "_error",
+        "_folder",
+        "_holder",
+        "_record",
+        "_run",
+        "_target",
+        "life",
+        "terminal",
+    )
 
     def __init__(self, run: _Run, target: RuntimeStep, record: AttemptRecord) -> None:
         self._run = run
@@ -424,7 +431,10 @@ class _Sink:
             too_late = self._committed or found is None
             accepted = too_late or target.actions.get(found.trigger, "stop") == "stop"  # type: ignore[union-attr]  # None is too_late
             run.call.close(
-                record, target, None if accepted else found, life=life,
+                record,
+                target,
+                None if accepted else found,
+                life=life,
                 noted=found if accepted else None,
             )
             run.runtime.record(target, None if accepted else found)

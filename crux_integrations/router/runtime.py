@@ -193,8 +193,12 @@ class Runtime:
                     self._in_force = _InForce(load_routes(self._path))
                 except (RoutesError, OSError) as exc:
                     log_event(
-                        get_logger(), logging.ERROR, "routes.reload.refused", file=str(self._path),
-                        failure_class=type(exc).__name__, error=str(exc),
+                        get_logger(),
+                        logging.ERROR,
+                        "routes.reload.refused",
+                        file=str(self._path),
+                        failure_class=type(exc).__name__,
+                        error=str(exc),
                     )
                 else:
                     log_event(
@@ -230,9 +234,7 @@ class Runtime:
         in_force = self.current()
         return self._plan(in_force, needs, in_force.route(route), seed)
 
-    def _plan(
-        self, in_force: _InForce, needs: Needs, compiled: CompiledRoute, seed: int
-    ) -> Plan:
+    def _plan(self, in_force: _InForce, needs: Needs, compiled: CompiledRoute, seed: int) -> Plan:
         now = time.time()
         state = self._state(in_force, compiled, now)
         return plan(needs, compiled.members, state, compiled.policy, now, seed)
@@ -271,14 +273,18 @@ class Runtime:
         return missing
 
     def steps(
-        self, request: ChatRequest, route: str, *, stream: bool, seed: int,
+        self,
+        request: ChatRequest,
+        route: str,
+        *,
+        stream: bool,
+        seed: int,
         options: CallOptions,
     ) -> tuple[Plan, list[RuntimeStep], _InForce]:
         """The plan of a call, and its steps with their rules."""
         in_force = self.current()
         compiled = (
-            in_force.route(route) if options.model is None
-            else in_force.alone(options.model, route)
+            in_force.route(route) if options.model is None else in_force.alone(options.model, route)
         )
         made = self._plan(in_force, needs_of(request, stream=stream), compiled, seed)
         steps = []
@@ -321,11 +327,17 @@ class Runtime:
         needs = call.plan.needs
         store.put(
             Call(
-                call_id, call.route, call.wall_started, needs.as_json(), needs.input_tokens,
-                needs.output_tokens, call.stream,
+                call_id,
+                call.route,
+                call.wall_started,
+                needs.as_json(),
+                needs.input_tokens,
+                needs.output_tokens,
+                call.stream,
                 [s.candidate for s in call.plan.steps]
                 + [f"{r.provider}:{r.model}" for r in call.plan.rejected],
-                call.seed, None,
+                call.seed,
+                None,
             )
         )
         for number, record in enumerate(call.attempts, 1):
@@ -340,8 +352,11 @@ class Runtime:
         last = call.attempts[-1] if call.attempts else None
         store.put(
             ChatLog(
-                datetime.now(UTC).isoformat(), call_id, call.route,
-                last.provider if last else None, last.model if last else None,
+                datetime.now(UTC).isoformat(),
+                call_id,
+                call.route,
+                last.provider if last else None,
+                last.model if last else None,
                 [{"role": m.role, "text": m.text} for m in call.request.messages],
                 call.answer_text,
             )
@@ -442,12 +457,30 @@ def _attempt(call_id: str, number: int, call: RouteCall, record: AttemptRecord) 
     usage = record.usage or {}
     details = usage.get("details") or {}
     return Attempt(
-        call_id, number, call.route, record.provider, record.model, record.outcome,
-        record.started_at, call.stream, record.error_code, record.status, record.reason,
-        record.ttft_ms, record.duration_ms, usage.get("prompt"), usage.get("completion"),
-        usage.get("total"), details.get("cached"), details.get("cache_write"),
-        details.get("reasoning"), record.cost_usd, record.request_id, record.response_id,
-        record.model_name, record.retry_after,
+        call_id,
+        number,
+        call.route,
+        record.provider,
+        record.model,
+        record.outcome,
+        record.started_at,
+        call.stream,
+        record.error_code,
+        record.status,
+        record.reason,
+        record.ttft_ms,
+        record.duration_ms,
+        usage.get("prompt"),
+        usage.get("completion"),
+        usage.get("total"),
+        details.get("cached"),
+        details.get("cache_write"),
+        details.get("reasoning"),
+        record.cost_usd,
+        record.request_id,
+        record.response_id,
+        record.model_name,
+        record.retry_after,
     )
 
 

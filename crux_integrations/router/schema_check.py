@@ -91,9 +91,7 @@ def _properties(value: Any, schema: Any, root: Any, path: str, depth: int) -> st
     if not isinstance(value, Mapping):
         return None
     for key, inner in schema["properties"].items():
-        if key in value and (
-            wrong := _check(value[key], inner, root, f"{path}.{key}", depth + 1)
-        ):
+        if key in value and (wrong := _check(value[key], inner, root, f"{path}.{key}", depth + 1)):
             return wrong
     return None
 

@@ -67,9 +67,7 @@ class RouterState:
             with self._lock:
                 self._health.pop(key, None)
 
-    def failed(
-        self, key: Key, error: ProviderError, breaker: Breaker, *, waited: bool
-    ) -> None:
+    def failed(self, key: Key, error: ProviderError, breaker: Breaker, *, waited: bool) -> None:
         """The candidate failed; ``waited`` says that its Retry-After was waited for."""
         if error.code in HARMLESS:
             return

@@ -290,9 +290,7 @@ def classify_exception(exc: BaseException, *, started: bool = False) -> Provider
             code = ErrorCode.TRANSIENT if started else ErrorCode.TIMEOUT
             return ProviderError(code, str(exc) or "operation timed out", cause=exc)
         case OSError():
-            return ProviderError(
-                ErrorCode.TRANSIENT, f"{type(exc).__name__}: {exc}", cause=exc
-            )
+            return ProviderError(ErrorCode.TRANSIENT, f"{type(exc).__name__}: {exc}", cause=exc)
         case _:
             return ProviderError(ErrorCode.INTERNAL, f"{type(exc).__name__}: {exc}", cause=exc)
 

@@ -75,8 +75,6 @@ class ChatStreamEvent:
         )
 
 
-
-
 @dataclass(slots=True)
 class _OpenPart:
     type: str
@@ -111,7 +109,14 @@ class StreamFolder:
     """
 
     __slots__ = (
-        "_calls", "_finish", "_logprobs", "_meta", "_parts", "_structured", "_usage", "_wire",
+        "_calls",
+        "_finish",
+        "_logprobs",
+        "_meta",
+        "_parts",
+        "_structured",
+        "_usage",
+        "_wire",
     )
 
     def __init__(self) -> None:
@@ -147,8 +152,11 @@ class StreamFolder:
 
     def _text(self, kind: str, text: str, block: int | None) -> None:
         last = self._parts[-1] if self._parts else None
-        if last is not None and last.type == kind and last.block == block and (
-            last.done is None or block is not None
+        if (
+            last is not None
+            and last.type == kind
+            and last.block == block
+            and (last.done is None or block is not None)
         ):
             last.pieces.append(text)
             return

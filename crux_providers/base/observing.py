@@ -31,9 +31,7 @@ def observe_success(
     asked = requested_features(request, "whole")
     if asked:
         proved = proved_features(asked, Answer.of(response), "whole")
-        record_all(
-            observations(provider, model, mode="whole", outcome=proved, at=time.time())
-        )
+        record_all(observations(provider, model, mode="whole", outcome=proved, at=time.time()))
 
 
 def observe_error(
@@ -41,9 +39,7 @@ def observe_error(
 ) -> None:
     """A call failed: only a refusal that names a feature proves anything."""
     record_all(
-        observations(
-            provider, model, mode=mode, outcome=error, at=time.time(), emitted=emitted
-        )
+        observations(provider, model, mode=mode, outcome=error, at=time.time(), emitted=emitted)
     )
 
 
@@ -54,9 +50,7 @@ def observe_first(provider: str, model: str) -> None:
     )
 
 
-def observe_end(
-    provider: str, model: str, request: ChatRequest, life: StreamLifecycle
-) -> None:
+def observe_end(provider: str, model: str, request: ChatRequest, life: StreamLifecycle) -> None:
     """A stream ended, well or in an error."""
     if life.error is not None:
         observe_error(provider, model, life.error, mode="stream", emitted=life.emitted)

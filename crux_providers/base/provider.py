@@ -145,7 +145,11 @@ class BaseProvider:
 
     def _endpoint(self) -> Endpoint:
         return make_endpoint(
-            self._declared, self._base_url, self.resolve_key(), self._headers, self._proxy,
+            self._declared,
+            self._base_url,
+            self.resolve_key(),
+            self._headers,
+            self._proxy,
             self._verify,
         )
 
@@ -162,11 +166,12 @@ class BaseProvider:
             path = self._declared.transports.get(choice)
             if path is None and choice == "sdk":
                 raise ProviderError(
-                    ErrorCode.UNSUPPORTED, f"{self.provider_name} has no SDK transport",
+                    ErrorCode.UNSUPPORTED,
+                    f"{self.provider_name} has no SDK transport",
                     provider=self.provider_name,
                 )
             if path is not None:
-                kind = load(path)
+                kind = self._transport_class(choice, path)
                 made: Transport = kind(self._endpoint(), client=self._client)
                 return made
             choice = None
@@ -176,6 +181,18 @@ class BaseProvider:
             return cast(Transport, choice)
         http = resolve("transport", "http").HttpTransport
         return cast(Transport, http(self._endpoint(), httpx_transport=choice))
+
+    def _transport_class(self, choice: str, path: str) -> Any:
+        try:
+            return load(path)
+        except ModuleNotFoundError as exc:
+            if exc.name != path.partition(":")[0]:
+                raise
+            raise ProviderError(
+                ErrorCode.UNSUPPORTED,
+                f"{self.provider_name} has no {choice} transport in this version of crux",
+                provider=self.provider_name,
+            ) from exc
 
     def _codec(self, dialect: str) -> tuple[Codec, Any]:
         found = self._codecs.get(dialect)
@@ -189,7 +206,8 @@ class BaseProvider:
         model = request.model or self.default_model()
         if not model:
             raise ProviderError(
-                ErrorCode.BAD_REQUEST, f"{self.provider_name} has no default model: name one",
+                ErrorCode.BAD_REQUEST,
+                f"{self.provider_name} has no default model: name one",
                 provider=self.provider_name,
             )
         try:
@@ -346,7 +364,8 @@ class BaseProvider:
         def prepared() -> PreparedCall:
             if not self.streaming_supported():
                 raise ProviderError(
-                    ErrorCode.UNSUPPORTED, f"{self.provider_name} does not stream",
+                    ErrorCode.UNSUPPORTED,
+                    f"{self.provider_name} does not stream",
                     feature="streaming",
                 )
             if not made:
@@ -381,7 +400,7 @@ class BaseProvider:
         choice = self._transport_choice
         if choice in ("http", "sdk"):
             path = self._declared.transports.get(choice)
-            return load(path) if path is not None else None
+            return self._transport_class(choice, path) if path is not None else None
         return choice
 
     # -- models -------------------------------------------------------------------------------

@@ -47,9 +47,7 @@ class PreparedCall:
             meta["request_id"] = request_id
         return (ChatStreamEvent(meta=meta),) if meta else ()
 
-    def located(
-        self, error: ProviderError, stream: WireStream | AsyncWireStream
-    ) -> ProviderError:
+    def located(self, error: ProviderError, stream: WireStream | AsyncWireStream) -> ProviderError:
         """The error with the ids of this stream where it has none."""
         if error.request_id is None:
             error.request_id = request_id_of(stream.headers)
@@ -76,9 +74,7 @@ def events_of(call: PreparedCall, stream: WireStream) -> Iterator[ChatStreamEven
         stream.close()
 
 
-async def aevents_of(
-    call: PreparedCall, stream: AsyncWireStream
-) -> AsyncIterator[ChatStreamEvent]:
+async def aevents_of(call: PreparedCall, stream: AsyncWireStream) -> AsyncIterator[ChatStreamEvent]:
     """The async twin of :func:`events_of`."""
     decoder = call.codec.Decoder()
     try:

@@ -45,9 +45,7 @@ def resolve_key(
     try:
         key = KeysRepository().get_api_key(declared.name)
     except ConfigError as exc:
-        raise ProviderError(
-            ErrorCode.AUTH, str(exc), provider=declared.name, cause=exc
-        ) from exc
+        raise ProviderError(ErrorCode.AUTH, str(exc), provider=declared.name, cause=exc) from exc
     if key is None and required and declared.key_required:
         raise ProviderError(
             ErrorCode.AUTH,

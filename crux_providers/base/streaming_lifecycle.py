@@ -71,10 +71,32 @@ class StreamLifecycle:
     """
 
     __slots__ = (
-        "_first_at", "_pieces", "_skip_logged", "_span", "_started_at", "_translator", "attempt",
-        "ctx", "emitted_count", "ended", "error", "finish_reason", "logger", "logprobs", "model",
-        "model_name", "on_end", "on_first", "provider", "reasoned", "response_format", "skipped",
-        "structured", "tool_calls", "total_duration_ms", "usage",
+        "_first_at",
+        "_pieces",
+        "_skip_logged",
+        "_span",
+        "_started_at",
+        "_translator",
+        "attempt",
+        "ctx",
+        "emitted_count",
+        "ended",
+        "error",
+        "finish_reason",
+        "logger",
+        "logprobs",
+        "model",
+        "model_name",
+        "on_end",
+        "on_first",
+        "provider",
+        "reasoned",
+        "response_format",
+        "skipped",
+        "structured",
+        "tool_calls",
+        "total_duration_ms",
+        "usage",
     )
 
     def __init__(
@@ -147,9 +169,14 @@ class StreamLifecycle:
             if not self._skip_logged:
                 self._skip_logged = True
                 log_event(
-                    self.logger, logging.WARNING, "stream.translator.skipped",
-                    **self._labels(), operation="stream", stage="mid_stream",
-                    failure_class=type(exc).__name__, error=str(exc)[:200],
+                    self.logger,
+                    logging.WARNING,
+                    "stream.translator.skipped",
+                    **self._labels(),
+                    operation="stream",
+                    stage="mid_stream",
+                    failure_class=type(exc).__name__,
+                    error=str(exc)[:200],
                 )
             return ()
 
@@ -176,8 +203,12 @@ class StreamLifecycle:
             self._pieces.append(event.delta)
         if self.logger.isEnabledFor(logging.DEBUG):
             log_event(
-                self.logger, logging.DEBUG, "stream.adapter.delta", **self._labels(),
-                phase="mid_stream", emitted_count=self.emitted_count,
+                self.logger,
+                logging.DEBUG,
+                "stream.adapter.delta",
+                **self._labels(),
+                phase="mid_stream",
+                emitted_count=self.emitted_count,
             )
         if self._first_at is None:
             self._first_at = time.perf_counter()
@@ -205,8 +236,13 @@ class StreamLifecycle:
         error = classify_exception(exc, started=self.emitted).locate(self.provider, self.model)
         if error.code is ErrorCode.TIMEOUT and self.emitted:
             error = ProviderError(
-                ErrorCode.TRANSIENT, error.message, provider=error.provider, model=error.model,
-                status=error.status, request_id=error.request_id, cause=error,
+                ErrorCode.TRANSIENT,
+                error.message,
+                provider=error.provider,
+                model=error.model,
+                status=error.status,
+                request_id=error.request_id,
+                cause=error,
             )
         if error.code is ErrorCode.INTERNAL and not isinstance(exc, ProviderError):
             self.logger.error("stream.unclassified", exc_info=exc, extra=self._labels())
@@ -252,12 +288,23 @@ class StreamLifecycle:
         tracing.end_span(self._span, {**self._labels(), **timings}, error=terminal)
         self._span = None
         if self.logger.isEnabledFor(logging.INFO if error is None else logging.ERROR):
-            ids = {k: v for k, v in (("request_id", self.ctx.request_id),
-                                     ("response_id", self.ctx.response_id)) if v}
+            ids = {
+                k: v
+                for k, v in (
+                    ("request_id", self.ctx.request_id),
+                    ("response_id", self.ctx.response_id),
+                )
+                if v
+            }
             fields: dict[str, Any] = {
-                **self._labels(), "phase": "finalize", "attempt": self.attempt,
+                **self._labels(),
+                "phase": "finalize",
+                "attempt": self.attempt,
                 "error_code": None if error is None else str(error.code),
-                "emitted": self.emitted, **timings, "tokens": tokens, **ids,
+                "emitted": self.emitted,
+                **timings,
+                "tokens": tokens,
+                **ids,
             }
             if self.skipped:
                 fields["skipped"] = self.skipped
@@ -266,14 +313,21 @@ class StreamLifecycle:
             else:
                 quiet = error.code is ErrorCode.CANCELLED
                 log_event(
-                    self.logger, logging.INFO if quiet else logging.ERROR,
-                    "stream.adapter.error", **fields, error=terminal,
+                    self.logger,
+                    logging.INFO if quiet else logging.ERROR,
+                    "stream.adapter.error",
+                    **fields,
+                    error=terminal,
                 )
         if os.environ.get("PROVIDERS_METRICS_EXPORT", "").lower() in ("1", "true"):
             metrics.emit(
                 metrics.StreamMetricsPayload(
-                    provider=self.provider, model=self.model, tokens=tokens, error=terminal,
-                    extra=None, **timings,
+                    provider=self.provider,
+                    model=self.model,
+                    tokens=tokens,
+                    error=terminal,
+                    extra=None,
+                    **timings,
                 ),
                 self.logger,
             )

@@ -43,8 +43,10 @@ class TimeoutConfig:
             case Mapping():
                 unknown = set(timeout) - {"connect", "first_token", "total", "idle"}
                 if unknown:
-                    raise ValueError(f"timeout has no {sorted(unknown)}; it takes connect, "
-                                     "first_token, idle and total")
+                    raise ValueError(
+                        f"timeout has no {sorted(unknown)}; it takes connect, "
+                        "first_token, idle and total"
+                    )
                 config = replace(config, **timeout, explicit="first_token" in timeout)
             case _:
                 seconds = float(timeout)
@@ -95,7 +97,14 @@ class CallScope:
     """
 
     __slots__ = (
-        "_ambient", "_idle_at", "_whole", "start_at", "started", "timeouts", "token", "total_at",
+        "_ambient",
+        "_idle_at",
+        "_whole",
+        "start_at",
+        "started",
+        "timeouts",
+        "token",
+        "total_at",
     )
 
     def __init__(

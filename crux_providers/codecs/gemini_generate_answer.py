@@ -94,13 +94,26 @@ class _Answer:
     """What the chunks of one answer, streamed or whole, have said so far."""
 
     __slots__ = (
-        "begun", "blocks", "calls", "candidate", "counted", "finish", "id", "open", "others",
-        "usage", "wire",
+        "begun",
+        "block",
+        "blocks",
+        "calls",
+        "candidate",
+        "counted",
+        "finish",
+        "id",
+        "kind",
+        "open",
+        "others",
+        "usage",
+        "wire",
     )
 
     def __init__(self) -> None:
         self.begun = False
-        self.blocks = 0  # texts that bear a signature are parts of their own
+        self.blocks = 0  # numbers given to parts that deltas alone would not keep apart
+        self.block = 0
+        self.kind: str | None = None  # of the text that ``block`` numbers, while it goes on
         self.calls = 0
         self.candidate: dict[str, JSON] = {}
         self.counted = False
@@ -153,9 +166,27 @@ class _Answer:
         for part in opt_list(need_mapping(content, "content").get("parts"), "parts") or ():
             if type(part) is dict and len(part) == 1 and type(text := part.get("text")) is str:
                 if text:
-                    events.append(ChatStreamEvent(text))
+                    events.append(
+                        ChatStreamEvent(text, block=self._running("text"))
+                        if self.calls
+                        else ChatStreamEvent(text)
+                    )
             else:
                 self._part(part, events)
+
+    def _running(self, kind: str) -> int | None:
+        """The block of a text without a signature: a number only after a call, since a text
+        before the call would go on otherwise."""
+        if not self.calls:
+            return None
+        if self.kind != kind:
+            self.kind = kind
+            self.block = self._next_block()
+        return self.block
+
+    def _next_block(self) -> int:
+        self.blocks += 1
+        return self.blocks - 1
 
     def _part(self, value: JSON, events: list[ChatStreamEvent]) -> None:
         given = camel(need_mapping(value, "a part"))
@@ -166,14 +197,15 @@ class _Answer:
         text = part.text or ""
         if part.signature is None and part.extra is None and part.type in ("text", "reasoning"):
             if text:
+                running = self._running(part.type)
                 events.append(
-                    ChatStreamEvent(text)
+                    ChatStreamEvent(text, block=running)
                     if part.type == "text"
-                    else ChatStreamEvent(reasoning=text)
+                    else ChatStreamEvent(reasoning=text, block=running)
                 )
             return
-        block = self.blocks
-        self.blocks += 1
+        self.kind = None
+        block = self._next_block()
         if text and part.type == "text":
             events.append(ChatStreamEvent(text, block=block))
         elif text:
@@ -192,6 +224,7 @@ class _Answer:
                 self._close(events)
             return
         self._close(events)
+        self.kind = None
         streamed = more or "partialArgs" in call
         text = "" if streamed else call_arguments(call)
         id = as_text(call.get("id")) or made_id(self.id, self.calls, name, text)
@@ -232,9 +265,7 @@ class _Answer:
             events.append(ChatStreamEvent(tool_call=piece))
             self.open = None
 
-    def _end_of_candidate(
-        self, candidate: dict[str, JSON], events: list[ChatStreamEvent]
-    ) -> None:
+    def _end_of_candidate(self, candidate: dict[str, JSON], events: list[ChatStreamEvent]) -> None:
         self.candidate.update(rest_of(candidate, _CANDIDATE))
         reason = candidate.get("finishReason")
         if type(reason) is int and reason > 0:
@@ -286,11 +317,13 @@ class _Answer:
 def read_usage(usage: Mapping[str, JSON]) -> Usage:
     """``usageMetadata`` as counts: what tools brought into the prompt is prompt, thoughts are
     completion."""
-    prompt, tools = as_count(usage.get("promptTokenCount")), as_count(
-        usage.get("toolUsePromptTokenCount")
+    prompt, tools = (
+        as_count(usage.get("promptTokenCount")),
+        as_count(usage.get("toolUsePromptTokenCount")),
     )
-    said, thoughts = as_count(usage.get("candidatesTokenCount")), as_count(
-        usage.get("thoughtsTokenCount")
+    said, thoughts = (
+        as_count(usage.get("candidatesTokenCount")),
+        as_count(usage.get("thoughtsTokenCount")),
     )
     total = as_count(usage.get("totalTokenCount"))
     completion: int | None = None

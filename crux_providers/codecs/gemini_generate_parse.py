@@ -163,8 +163,14 @@ def _hashable(value: JSON) -> bool:
 
 def _after(call: ToolCall, after: int | None) -> ToolCall:
     return ToolCall(
-        call.id, call.name, call.arguments, call.raw_arguments, after, call.signature,
-        call.dialect, call.extra,
+        call.id,
+        call.name,
+        call.arguments,
+        call.raw_arguments,
+        after,
+        call.signature,
+        call.dialect,
+        call.extra,
     )
 
 
@@ -210,9 +216,9 @@ def json_schema(schema: Mapping[str, JSON]) -> dict[str, JSON]:
                 made[key] = value.lower()
             case "type", int() if value in _TYPE_NUMBERS:
                 made[key] = _TYPE_NUMBERS[value]
-            case ("items" | "additionalProperties"), dict():
+            case (("items" | "additionalProperties"), dict()):
                 made[key] = json_schema(value)
-            case ("anyOf" | "any_of"), list():
+            case (("anyOf" | "any_of"), list()):
                 made["anyOf"] = [json_schema(v) if isinstance(v, dict) else v for v in value]
             case _, dict() if key in _SCHEMA_MAPS:
                 made[key] = {

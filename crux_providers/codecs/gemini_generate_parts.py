@@ -246,9 +246,7 @@ def _said(response: dict[str, JSON]) -> tuple[str, str | None, bool]:
 # -- ours to the wire ------------------------------------------------------------------------------
 
 
-def write_part(
-    part: ContentPart, options: Options, degraded: list[str]
-) -> dict[str, JSON] | None:
+def write_part(part: ContentPart, options: Options, degraded: list[str]) -> dict[str, JSON] | None:
     """The wire form of a part, or None where it belongs to another dialect."""
     made: dict[str, JSON]
     match part.type:

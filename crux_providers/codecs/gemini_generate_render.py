@@ -201,7 +201,9 @@ def _content(event: ChatStreamEvent, state: RenderState, parts: list[JSON]) -> N
     _release(state, parts)
     _send_calls(state, parts)
     for kind, text in (
-        ("text", event.delta), ("reasoning", event.reasoning), ("refusal", event.refusal),
+        ("text", event.delta),
+        ("reasoning", event.reasoning),
+        ("refusal", event.refusal),
     ):
         if not text:
             continue
@@ -266,7 +268,7 @@ def _chunk(parts: list[JSON], state: RenderState) -> WireEvent:
 def _last(event: ChatStreamEvent, state: RenderState, parts: list[JSON]) -> list[WireEvent]:
     if event.error is not None:
         code, _, words = event.error.partition(":")
-        known = ErrorCode(code) if code in ErrorCode else ErrorCode.INTERNAL
+        known = ErrorCode(code) if code in ERRORS else ErrorCode.INTERNAL
         _, body = render_error(ProviderError(known, words or event.error))
         return [WireEvent(json_text(body))]
     _release(state, parts)

@@ -298,5 +298,3 @@ def _level(effort: str, degraded: list[str]) -> dict[str, JSON]:
             return {"thinkingLevel": "minimal"}
         case level:
             return {"thinkingLevel": level, "includeThoughts": True}
-
-

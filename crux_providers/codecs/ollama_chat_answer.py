@@ -34,9 +34,9 @@ _FINISH = {"stop": "stop", "length": "length"}
 PATTERNS: tuple[tuple[re.Pattern[str], ErrorCode, str | None], ...] = (
     # Ollama has no error codes; server/images.go and server/routes.go of its repository say these
     # (read 2026-11-22): `"gemma:2b" does not support tools`, with or without the registry's name.
-    (re.compile(r'^\S+ does not support tools$'), ErrorCode.UNSUPPORTED, "tools"),
-    (re.compile(r'^\S+ does not support thinking$'), ErrorCode.UNSUPPORTED, "reasoning"),
-    (re.compile(r'^\S+ does not support (vision|images?)\b'), ErrorCode.UNSUPPORTED, "vision"),
+    (re.compile(r"^\S+ does not support tools$"), ErrorCode.UNSUPPORTED, "tools"),
+    (re.compile(r"^\S+ does not support thinking$"), ErrorCode.UNSUPPORTED, "reasoning"),
+    (re.compile(r"^\S+ does not support (vision|images?)\b"), ErrorCode.UNSUPPORTED, "vision"),
     (re.compile(r"^server busy, please try again"), ErrorCode.OVERLOADED, None),
     (re.compile(r"^model \S+ not found"), ErrorCode.NOT_FOUND, None),
 )
@@ -84,7 +84,11 @@ class _Answer:
         events = []
         for call in parse_calls(value, salt):
             piece = ToolCallDelta(
-                self.calls, call.id, call.name, call.raw_arguments or "", dialect=DIALECT,
+                self.calls,
+                call.id,
+                call.name,
+                call.raw_arguments or "",
+                dialect=DIALECT,
                 extra=call.extra,
             )
             events.append(ChatStreamEvent(tool_call=piece))
@@ -101,8 +105,9 @@ class _Answer:
         if reason not in _FINISH:
             self.wire["done_reason"] = reason
         events = []
-        prompt, completion = as_count(chunk.get("prompt_eval_count")), as_count(
-            chunk.get("eval_count")
+        prompt, completion = (
+            as_count(chunk.get("prompt_eval_count")),
+            as_count(chunk.get("eval_count")),
         )
         if prompt is not None or completion is not None:
             events.append(ChatStreamEvent(usage=Usage(prompt, completion)))

@@ -17,7 +17,7 @@ from .reading import as_mapping, json_text, rest_of
 EPOCH = "1970-01-01T00:00:00Z"
 _REASONS = {"stop": "stop", "tool_calls": "stop", "length": "length"}
 _STATUSES: Mapping[ErrorCode, int] = {
-    **{code: status for status, code in reversed(STATUS_CODES.items())},
+    **{code: status for status, code in reversed(list(STATUS_CODES.items()))},
     ErrorCode.CONTEXT_LENGTH: 400,
     ErrorCode.UNSUPPORTED: 400,
     ErrorCode.CONTENT_FILTER: 400,
@@ -122,9 +122,11 @@ def _last(event: ChatStreamEvent, state: RenderState) -> list[WireEvent]:
     if state.calls:
         calls = [
             _call_object(
-                c["id"], c["name"],
+                c["id"],
+                c["name"],
                 dict(ToolCall.from_text("", "", "".join(c["text"])).arguments),
-                c["dialect"], c["extra"],
+                c["dialect"],
+                c["extra"],
             )
             for _, c in sorted(state.calls.items())
         ]
@@ -132,7 +134,9 @@ def _last(event: ChatStreamEvent, state: RenderState) -> list[WireEvent]:
     wire = dict(state.wire)
     message = {"role": "assistant", "content": "", **as_mapping(wire.pop("message", None))}
     body: dict[str, JSON] = {
-        "model": state.model, "created_at": state.created_at, "message": message,
+        "model": state.model,
+        "created_at": state.created_at,
+        "message": message,
     }
     if state.logprobs:
         body["logprobs"] = list(state.logprobs)

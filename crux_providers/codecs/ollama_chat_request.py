@@ -57,9 +57,7 @@ def unsupported(what: str, feature: str | None) -> ProviderError:
     return ProviderError(ErrorCode.UNSUPPORTED, f"Ollama's chat API has no {what}", feature=feature)
 
 
-def encode(
-    request: ChatRequest, *, stream: bool, options: Options = Options()
-) -> WireRequest:
+def encode(request: ChatRequest, *, stream: bool, options: Options = Options()) -> WireRequest:
     """The ``/api/chat`` call of ``request``.
 
     Raises ``unsupported`` for a tool that must be called, PDF and audio parts, and images given by
@@ -103,9 +101,7 @@ def encode(
     if wanted:
         body["options"] = wanted
     body.update(extra)
-    return WireRequest(
-        "/api/chat", body, stream=stream, framing="ndjson", degraded=tuple(degraded)
-    )
+    return WireRequest("/api/chat", body, stream=stream, framing="ndjson", degraded=tuple(degraded))
 
 
 def _tools(request: ChatRequest, degraded: list[str]) -> list[JSON] | None:

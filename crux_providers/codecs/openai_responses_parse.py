@@ -121,7 +121,7 @@ def _take_tool_choice(known: dict[str, Any], extra: dict[str, JSON]) -> None:
     match choice:
         case str() if choice in TOOL_MODES:
             known["tool_choice"] = choice
-        case {"type": "function", "name": str(name)} if len(choice) == 2 and name in functions:
+        case {"type": "function", "name": str(name), **rest} if not rest and name in functions:
             if name in TOOL_MODES:
                 return
             known["tool_choice"] = name

@@ -190,7 +190,7 @@ def _format(request: ChatRequest, options: Options) -> dict[str, JSON]:
     if not options.json_schema:
         raise unsupported("json_schema", "the provider has no JSON schema output")
     name = request.schema_name or SCHEMA_NAME
-    schema = {"type": "json_schema", "name": name, "schema": request.json_schema}
+    schema: dict[str, JSON] = {"type": "json_schema", "name": name, "schema": request.json_schema}
     if request.schema_strict is not None:
         schema["strict"] = request.schema_strict
     return schema

@@ -24,8 +24,7 @@ class ProviderDeclaration:
     ``api=`` to codec modules in ``crux_providers.codecs``; ``dialect`` is the one used by default.
     ``transports`` maps names to ``module:Class``. ``options`` are the dialect's ``Options`` where
     they differ from its defaults. ``json_output``/``json_schema`` say whether structured answers
-    exist at all. ``models_path`` is the listing endpoint. ``hosts`` are the provider's own hosts, to
-    which an environment key may go.
+    exist at all. ``models_path`` is the listing endpoint.
     """
 
     name: str

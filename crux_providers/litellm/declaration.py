@@ -10,8 +10,10 @@ DECLARATION = ProviderDeclaration(
     key_required=False,
     dialect="openai_chat",
     dialects={"chat": "openai_chat"},
-    transports={"http": "crux_providers.transports.litellm_sdk:LiteLLMTransport",
-                "sdk": "crux_providers.transports.litellm_sdk:LiteLLMTransport"},
+    transports={
+        "http": "crux_providers.transports.litellm_sdk:LiteLLMTransport",
+        "sdk": "crux_providers.transports.litellm_sdk:LiteLLMTransport",
+    },
     models_path=None,
     fetcher="crux_providers.litellm.get_litellm_models",
 )

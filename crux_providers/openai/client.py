@@ -12,13 +12,13 @@ class OpenAIProvider(BaseOpenAIStyleProvider):
     declaration = DECLARATION
 
     def default_model(self) -> str | None:
-        """The model of ``get_openai_config()``: ``OPENAI_MODEL``, config.yaml, else ``o3-mini``."""
+        """The model of ``get_openai_config()``: config.yaml's, else ``o3-mini``."""
         from ..config import get_openai_config
 
-        return get_openai_config().model
+        return str(get_openai_config()["model"])
 
     def uses_responses_api(self, model: str) -> bool:
-        """Whether ``api="auto"`` sends ``model`` to the Responses endpoint: its reasoning families."""
+        """Whether ``api="auto"`` sends ``model`` (a reasoning family) to the Responses endpoint."""
         return model.startswith(RESPONSES_MODELS)
 
     def dialect_for(self, model: str) -> str:

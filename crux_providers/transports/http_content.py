@@ -31,7 +31,8 @@ _ESCAPING = json.JSONEncoder(
 def encode_json(body: Mapping[str, JSON]) -> bytes:
     """``body`` as compact UTF-8 JSON.
 
-    A lone surrogate, which has no UTF-8, is sent as the ``\\uXXXX`` escape that JSON has for it.
+    A lone surrogate, which has no UTF-8, is sent as the ``\\uXXXX`` escape that JSON has for it;
+    two that make a pair are read as their character.
     NaN, infinities and what is not JSON raise WireFailure(local).
     """
     try:

@@ -105,7 +105,7 @@ PIECES = st.sampled_from(
 BODIES = st.lists(PIECES, max_size=25).map(b"".join)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(body=BODIES, cuts=st.lists(st.integers(0, 120), max_size=6))
 @pytest.mark.parametrize("decoder", [SSEDecoder, NDJSONDecoder])
 def test_splits_change_nothing(decoder: Any, body: bytes, cuts: list[int]) -> None:

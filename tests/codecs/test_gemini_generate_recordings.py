@@ -74,10 +74,12 @@ def test_the_comparison_sees_a_lost_field_of_a_request(
     checked = 0
     for exchange in found():
         body = exchange.request_body
-        if exchange.status < 300 and body and body.get(place) not in (None, {}, []):
+        # What says nothing to Google (an empty list, a false) may well be lost.
+        given = body and place in body and comparer.canonical({place: body[place]})
+        if exchange.status < 300 and given:
             assert comparer.compare(exchange), exchange.name
             checked += 1
-    assert checked > 50
+    assert checked > 40
 
 
 def test_signatures_return_on_the_parts_they_came_on() -> None:

@@ -40,9 +40,7 @@ def _text(text: str, signature: str | None) -> ContentPart:
 _parts = st.one_of(
     st.builds(_text, _any, _signature),
     st.builds(lambda m, d: ContentPart(m[0], data=d, media_type=m[1]), _media, _base64),
-    st.builds(
-        lambda m: ContentPart(m[0], url=_FILE, media_type=m[1], dialect=DIALECT), _media
-    ),
+    st.builds(lambda m: ContentPart(m[0], url=_FILE, media_type=m[1], dialect=DIALECT), _media),
 )
 _thoughts = st.builds(
     lambda text, signature: ContentPart("reasoning", text, signature=signature, dialect=DIALECT),
@@ -104,9 +102,7 @@ def _messages(draw: Any) -> list[Message]:
     return found
 
 
-_tools = st.lists(
-    st.builds(Tool, _words, st.none() | _any, _object), max_size=3
-) | st.builds(
+_tools = st.lists(st.builds(Tool, _words, st.none() | _any, _object), max_size=3) | st.builds(
     lambda name, inner: [Tool(name, raw={name: inner}, dialect=DIALECT)],
     st.sampled_from(["googleSearch", "codeExecution", "toolOfNextYear"]),
     _object,

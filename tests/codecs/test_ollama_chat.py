@@ -35,21 +35,23 @@ json_values = st.recursive(
 arguments = st.dictionaries(word, json_values, max_size=3)
 calls = st.builds(
     lambda id, name, args: ToolCall(f"call_{id}", name, args, dialect=codec.DIALECT),
-    word, word, arguments,
+    word,
+    word,
+    arguments,
 )
 image = st.binary(min_size=1, max_size=8).map(lambda b: ContentPart("image", data=b))
 user = st.builds(Message, st.just("user"), text) | st.builds(
     lambda t, i: Message("user", [*([ContentPart("text", t)] if t else []), *i]),
-    text, st.lists(image, min_size=1, max_size=2),
+    text,
+    st.lists(image, min_size=1, max_size=2),
 )
 assistant = st.builds(
     lambda t, c: Message("assistant", t, tool_calls=c), text, st.lists(calls, max_size=2)
 )
-tool = st.builds(
-    lambda t, i, n: Message("tool", t, tool_call_id=i, name=n), text, word, word
+tool = st.builds(lambda t, i, n: Message("tool", t, tool_call_id=i, name=n), text, word, word)
+messages = st.lists(
+    st.builds(Message, st.just("system"), text) | user | assistant | tool, max_size=5
 )
-messages = st.lists(st.builds(Message, st.just("system"), text) | user | assistant | tool,
-                    max_size=5)
 tools = st.lists(
     st.builds(lambda n, d: Tool(n, d, {"type": "object"}), word, st.none() | word), max_size=2
 )
@@ -81,14 +83,17 @@ responses = st.builds(
         finish_reason="tool_calls" if c and finish == "stop" else finish,
         meta=ProviderMetadata(
             model_name="m",
-            extra={"token_usage": usage.tokens,
-                   "wire_fields": {"created_at": "2026-01-01T00:00:00Z", **wire}},
+            extra={
+                "token_usage": usage.tokens,
+                "wire_fields": {"created_at": "2026-01-01T00:00:00Z", **wire},
+            },
         ),
     ),
-    text, text, st.lists(calls, max_size=2),
+    text,
+    text,
+    st.lists(calls, max_size=2),
     st.builds(Usage, st.integers(0, 99), st.integers(0, 99)),
-    st.dictionaries(st.sampled_from(["total_duration", "x_new"]),
-                    st.integers(0, 99), max_size=2),
+    st.dictionaries(st.sampled_from(["total_duration", "x_new"]), st.integers(0, 99), max_size=2),
     st.sampled_from(["stop", "length"]),
 )
 
@@ -101,8 +106,13 @@ def test_an_answer_survives_rendering_whole_and_streamed(response: ChatResponse)
 
 def test_ids_are_made_the_same_every_time() -> None:
     call = {"function": {"name": "f", "arguments": {"a": 1}}}
-    body = {"model": "m", "created_at": "t", "done": True, "done_reason": "stop",
-            "message": {"role": "assistant", "content": "", "tool_calls": [call, call]}}
+    body = {
+        "model": "m",
+        "created_at": "t",
+        "done": True,
+        "done_reason": "stop",
+        "message": {"role": "assistant", "content": "", "tool_calls": [call, call]},
+    }
     first, second = codec.decode(body).tool_calls
     assert first.id != second.id
     assert codec.decode(body).tool_calls == (first, second)
@@ -129,10 +139,18 @@ def test_what_it_cannot_say_is_unsupported(request_fields: dict[str, Any], featu
 def test_what_is_lost_is_said() -> None:
     request = ChatRequest(
         model="m",
-        messages=[Message("assistant", [
-            ContentPart("reasoning", "secret", signature="s", dialect="anthropic_messages"),
-            ContentPart("text", "hi")])],
-        tools=[Tool("f")], parallel_tool_calls=False, reasoning_budget=100,
+        messages=[
+            Message(
+                "assistant",
+                [
+                    ContentPart("reasoning", "secret", signature="s", dialect="anthropic_messages"),
+                    ContentPart("text", "hi"),
+                ],
+            )
+        ],
+        tools=[Tool("f")],
+        parallel_tool_calls=False,
+        reasoning_budget=100,
     )
     wire = codec.encode(request, stream=True)
     assert "secret" not in json.dumps(wire.body)
@@ -147,8 +165,12 @@ def test_what_is_lost_is_said() -> None:
         (404, "model 'x' not found", "not_found", None),
         (400, "the word tools is in this message", "bad_request", None),
         (500, "boom", "server_error", None),
-        (503, "server busy, please try again.  maximum pending requests exceeded", "overloaded",
-         None),
+        (
+            503,
+            "server busy, please try again.  maximum pending requests exceeded",
+            "overloaded",
+            None,
+        ),
     ],
 )
 def test_errors(status: int, words: str, code: str, feature: str | None) -> None:

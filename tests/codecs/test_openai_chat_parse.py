@@ -229,7 +229,7 @@ REQUESTS = st.builds(
 SDK_TYPE = TypeAdapter(CompletionCreateParamsNonStreaming)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(request=REQUESTS, schema=st.booleans())
 def test_what_is_encoded_is_parsed_back(request: ChatRequest, schema: bool) -> None:
     if schema:
@@ -240,7 +240,7 @@ def test_what_is_encoded_is_parsed_back(request: ChatRequest, schema: bool) -> N
     assert body(codec.parse_request(sent), reasoning_field="reasoning_content") == sent
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(request=REQUESTS)
 def test_bodies_have_the_shape_the_sdk_types(request: ChatRequest) -> None:
     sent, _ = degraded(ChatRequest(**{**_fields(request), "extra": {}, "model": "m"}))

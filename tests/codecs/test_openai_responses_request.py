@@ -240,6 +240,13 @@ def test_an_answer_goes_back_as_it_came() -> None:
     assert len(without) == 6
 
 
+def test_reasoning_items_without_ids_stay_apart() -> None:
+    output = [reasoning("a", encrypted_content="1"), reasoning("b", encrypted_content="2")]
+    for item in output:
+        del item["id"]
+    assert items_of(decode(response(*output, message("c"))).to_message())[:2] == output
+
+
 def test_foreign_reasoning_is_dropped_and_never_told_as_text() -> None:
     parts = [
         ContentPart("reasoning", "secret", signature="s", dialect="anthropic_messages"),
@@ -379,6 +386,41 @@ def test_items_in_a_row_are_one_turn() -> None:
     assert [c.id for c in turn.tool_calls] == ["c1", "c2"]
     assert request.messages[0].text == "be brief"
     assert encode(request, stream=False).body["instructions"] == "be brief"
+
+
+def test_text_around_a_call_is_one_turn() -> None:
+    body = {
+        "input": [
+            {"role": "assistant", "content": "x"},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"role": "assistant", "content": "y"},
+        ]
+    }
+    [turn] = parse_request(body).messages
+    assert [p.text for p in turn.parts] == ["x", "y"]
+    assert [c.after for c in turn.tool_calls] == [1]
+
+
+def test_instructions_after_another_system_turn_are_an_item() -> None:
+    request = parse_request({"input": "q", "instructions": "be brief"})
+    first = Message("system", "first")
+    wire = encode(ChatRequest("m", [first, *request.messages]), stream=False)
+    assert wire.body["input"][:2] == [
+        {"role": "system", "content": "first"},
+        {"role": "system", "content": [{"type": "input_text", "text": "be brief"}]},
+    ]
+
+
+def test_a_tool_may_have_the_name_of_a_mode() -> None:
+    choice = {"type": "function", "name": "auto"}
+    body = {"input": "q", "tools": [{"type": "function", "name": "auto"}], "tool_choice": choice}
+    assert encode(parse_request(body), stream=False).body["tool_choice"] == choice
+
+
+def test_nothing_is_asked_for_twice() -> None:
+    extra = {"include": ["message.output_text.logprobs"]}
+    body = body_of(ChatRequest("m", [USER], logprobs=True, extra=extra))
+    assert body["include"] == extra["include"]
 
 
 def test_a_text_is_the_users() -> None:

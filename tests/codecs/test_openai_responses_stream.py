@@ -201,6 +201,21 @@ def test_logprobs_come_with_the_end() -> None:
     assert fold(events) == decode(body)
 
 
+def test_each_part_is_completed_once() -> None:
+    told = [(e.part.type, e.part.text) for e in feed(streamed(BODY)) if e.part is not None]
+    pieces = [("reasoning", "")] * 2 + [("text", "")]  # as each begins
+    assert sorted(told, key=str) == sorted([*pieces, *pieces, ("raw", None)], key=str)
+
+
+def test_the_final_items_are_found_by_their_ids() -> None:
+    body = response(message("a", id="msg_1"), message("b", id="msg_2"))
+    events = streamed(body)
+    swapped = {**body, "output": [{**i, "phase": i["id"]} for i in body["output"][::-1]]}
+    events[-1] = {"type": "response.completed", "response": swapped}
+    found = [(p.text, (p.extra or {})["item"]["phase"]) for p in fold(feed(events)).parts]
+    assert found == [("a", "msg_1"), ("b", "msg_2")]
+
+
 def test_a_refusal_is_streamed_as_one() -> None:
     events = feed(streamed(response(message(REFUSAL))))
     assert "".join(e.refusal or "" for e in events) == REFUSAL["refusal"]
@@ -266,6 +281,26 @@ def test_damage_that_the_final_event_does_not_mend_is_an_error() -> None:
         with pytest.raises(ProviderError) as caught:
             feed([*spoiled, final])
         assert caught.value.code is ErrorCode.MALFORMED, output
+
+
+def test_a_destroyed_event_is_an_error_where_nothing_repeats_it() -> None:
+    search = {"id": "ws_1", "type": "web_search_call", "status": "completed"}
+    body = response(search, message("a"))
+    final = {"type": "response.completed", "response": {**body, "output": []}}
+    told = [e for e in streamed(body)[:-1] if e.get("output_index") == 1]
+    with pytest.raises(ProviderError) as caught:
+        feed(["{", *told, final])
+    assert caught.value.code is ErrorCode.MALFORMED
+
+
+def test_an_item_announced_twice_is_told_once() -> None:
+    events = streamed(BODY, 3)
+    for place, event in enumerate(events):
+        if event["type"] == "response.output_item.added":
+            decoder = Decoder()
+            again = [*events[: place + 4], event, *events[place + 4 :]]
+            assert fold(feed(again, decoder)) == decode(BODY)
+            assert decoder.skipped == 1
 
 
 def test_text_that_got_lost_on_the_way_is_an_error() -> None:

@@ -113,35 +113,45 @@ def unfold(response: ChatResponse, *, deltas: bool = True) -> list[ChatStreamEve
             index, call = calls.pop(0)
             text = call.raw_arguments or ""
             begun = ToolCallDelta(
-                index, call.id, call.name, text[:3], signature=call.signature,
-                dialect=call.dialect, extra=call.extra,
+                index,
+                call.id,
+                call.name,
+                text[:3],
+                signature=call.signature,
+                dialect=call.dialect,
+                extra=call.extra,
             )
             events.append(ChatStreamEvent(tool_call=begun))
             events.append(ChatStreamEvent(tool_call=ToolCallDelta(index, arguments=text[3:])))
         if part is None:
             break
         plain = part.signature is None and part.extra is None
-        word = {"text": "delta", "reasoning": "reasoning"}.get(part.type)
-        if deltas and plain and word and part.text:
+        told = deltas and part.type in ("text", "reasoning") and part.text
+        if told and part.text and plain:
             for piece in (part.text[:5], part.text[5:]):
-                events.append(ChatStreamEvent(**{word: piece or None}))
-        elif deltas and word and part.text:
-            events.append(ChatStreamEvent(**{word: part.text}, block=place))
+                block = place if response.tool_calls else None
+                events.append(_said(part.type, piece, block))
+        elif told and part.text:
+            events.append(_said(part.type, part.text, place))
             events.append(ChatStreamEvent(part=part, block=place))
         else:
             events.append(ChatStreamEvent(part=part))
-    meta = {k: extra[k] for k in ("logprobs", "wire_fields") if k in extra}
+    meta: dict[str, Any] = {k: extra[k] for k in ("logprobs", "wire_fields") if k in extra}
     events.append(
         ChatStreamEvent(usage=response.usage, finish_reason=response.finish_reason, meta=meta)
     )
     return events
 
 
+def _said(kind: str, text: str, block: int | None) -> ChatStreamEvent:
+    if kind == "text":
+        return ChatStreamEvent(text, block=block)
+    return ChatStreamEvent(reasoning=text, block=block)
+
+
 def _laws(ours: ChatResponse) -> list[str]:
     words = []
-    compact = replace(
-        ours, tool_calls=[replace(c, raw_arguments=None) for c in ours.tool_calls]
-    )
+    compact = replace(ours, tool_calls=[replace(c, raw_arguments=None) for c in ours.tool_calls])
     if codec.decode(codec.render_response(ours)) != compact:
         words.append("rendered and decoded again, the answer is another")
     for deltas in (True, False):
@@ -190,14 +200,14 @@ def _typed(chunks: list[types.GenerateContentResponse]) -> dict[str, Any]:
         "reasoning": usage.thoughts_token_count,
         "toolUsePromptTokenCount": usage.tool_use_prompt_token_count,
     }
-    unexpected = finish == "UNEXPECTED_TOOL_CALL"
+    to_run = calls and finish in ("STOP", "UNEXPECTED_TOOL_CALL")
     return {
         "id": chunks[0].response_id,
         "model": chunks[0].model_version,
         "parts": parts,
         "calls": [tuple(c.values()) for c in calls],
         "text": "".join(p[1] for p in parts if p[0] == "text"),
-        "finish": "tool_calls" if calls and (finish == "STOP" or unexpected) else FINISH[finish],
+        "finish": "tool_calls" if to_run else FINISH[finish or ""],
         "prompt": (usage.prompt_token_count or 0) + (usage.tool_use_prompt_token_count or 0),
         "completion": (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0),
         "total": usage.total_token_count,
@@ -217,12 +227,16 @@ def _typed_part(part: types.Part, parts: list[Any], calls: list[Any]) -> None:
         args: Any = call.args
         if call.will_continue:
             args = dict(call.args or {})
-        calls.append({"name": call.name, "args": args, "signature": signature, "id": call.id})
+        calls.append(
+            {"name": call.name, "args": args, "signature": signature, "id": call.id,
+             "after": len(parts)}
+        )  # fmt: skip
     elif part.text is not None:
         kind = "reasoning" if part.thought else "text"
         if signature is None and not part.text:
             return
-        if signature is None and parts and parts[-1][0] == kind and parts[-1][2] is None:
+        follows = parts and not (calls and calls[-1]["after"] == len(parts))
+        if signature is None and follows and parts[-1][0] == kind and parts[-1][2] is None:
             parts[-1] = (kind, parts[-1][1] + part.text, None)
         else:
             parts.append((kind, part.text, signature))
@@ -279,7 +293,13 @@ def _normalized(response: ChatResponse) -> dict[str, Any]:
         "model": response.meta.model_name,
         "parts": parts,
         "calls": [
-            (c.name, dict(c.arguments), _bytes(c.signature), None if _made(c.id) else c.id)
+            (
+                c.name,
+                dict(c.arguments),
+                _bytes(c.signature),
+                None if _made(c.id) else c.id,
+                len(parts) if c.after is None else c.after,
+            )
             for c in response.tool_calls
         ],
         "text": response.text,
@@ -313,9 +333,7 @@ def _client() -> tuple[genai.Client, dict[str, Any]]:
     played: dict[str, Any] = {}
 
     def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(
-            played["status"], headers=played["headers"], content=played["body"]
-        )
+        return httpx.Response(played["status"], headers=played["headers"], content=played["body"])
 
     http = httpx.Client(transport=httpx.MockTransport(answer))
     options = types.HttpOptions(base_url="http://replayed", httpx_client=http)
@@ -407,7 +425,7 @@ def _compare_request(interaction: Interaction) -> list[str]:
     words = [f"request: {line}" for line in wire.degraded]
     if not wire.path.startswith(f"/v1beta/models/{model}:{interaction.endpoint}"):
         words.append(f"path: {wire.path}")
-    ours, theirs = canonical(_worded(json.loads(json.dumps(wire.body)))), canonical(_worded(body))
+    ours, theirs = canonical(json.loads(json.dumps(wire.body))), canonical(body)
     _forget_made_ids(ours, theirs)
     for key in sorted({*ours, *theirs}):
         if ours.get(key) != theirs.get(key):
@@ -424,7 +442,7 @@ _TYPES: dict[str, Any] = {
 def canonical(body: dict[str, Any]) -> dict[str, Any]:
     """A body as the SDK's types read it, without what says nothing to Google."""
     names = {"".join(w if i == 0 else w.capitalize() for i, w in enumerate(k.split("_"))): v
-             for k, v in body.items()}  # fmt: skip
+             for k, v in _worded(body).items()}  # fmt: skip
     made: dict[str, Any] = {}
     for key, value in names.items():
         if key == "contents":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from typing import Any
@@ -46,7 +47,7 @@ def events_of(body: bytes, cuts: list[int] | None = None) -> list[ChatStreamEven
     framing, decoder = NDJSONDecoder(), codec.Decoder()
     edges = [0, *(cuts or []), len(body)]
     events: list[ChatStreamEvent] = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         for wire in framing.feed(body[start:end]):
             events.extend(decoder.feed(wire))
     for wire in framing.finish():
@@ -94,8 +95,9 @@ def unfold(response: ChatResponse) -> list[ChatStreamEvent]:
         kind = "delta" if part.type == "text" else part.type
         events.append(ChatStreamEvent(**{kind: part.text}))
     for i, call in enumerate(response.tool_calls):
-        piece = ToolCallDelta(i, call.id, call.name, call.raw_arguments or "",
-                              dialect=call.dialect, extra=call.extra)
+        piece = ToolCallDelta(
+            i, call.id, call.name, call.raw_arguments or "", dialect=call.dialect, extra=call.extra
+        )
         events.append(ChatStreamEvent(tool_call=piece))
     meta = {k: extra[k] for k in ("logprobs", "wire_fields") if k in extra}
     usage = response.usage if response.usage.prompt is not None else None

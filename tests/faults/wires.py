@@ -55,7 +55,10 @@ class Wire:
 
 def _openai(delta: Any, finish: str | None = None) -> Any:
     return {
-        "id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m-1",
+        "id": "c1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m-1",
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
     }
 
@@ -73,8 +76,10 @@ def _gemini(parts: Any, finish: str | None = None) -> Any:
 
 def _ollama(content: str, done: bool = False) -> Any:
     body: dict[str, Any] = {
-        "model": "m-1", "created_at": "2026-01-01T00:00:00Z",
-        "message": {"role": "assistant", "content": content}, "done": done,
+        "model": "m-1",
+        "created_at": "2026-01-01T00:00:00Z",
+        "message": {"role": "assistant", "content": content},
+        "done": done,
     }
     if done:
         body |= {"done_reason": "stop", "prompt_eval_count": 3, "eval_count": 2}
@@ -83,11 +88,22 @@ def _ollama(content: str, done: bool = False) -> Any:
 
 def _responses(status: str, text: str) -> Any:
     content = [{"type": "output_text", "text": text, "annotations": []}] if text else []
-    item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed",
-            "content": content}
+    item = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": content,
+    }
     return {
-        "id": "resp_1", "object": "response", "created_at": 1, "model": "m-1", "status": status,
-        "error": None, "incomplete_details": None, "output": [item] if text else [],
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "model": "m-1",
+        "status": status,
+        "error": None,
+        "incomplete_details": None,
+        "output": [item] if text else [],
         "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5},
     }
 
@@ -110,8 +126,14 @@ _TEXT: dict[str, Any] = {
 }
 
 ANTHROPIC_MESSAGE = {
-    "id": "msg_1", "type": "message", "role": "assistant", "model": "m-1", "content": [],
-    "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 3, "output_tokens": 1},
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "m-1",
+    "content": [],
+    "stop_reason": None,
+    "stop_sequence": None,
+    "usage": {"input_tokens": 3, "output_tokens": 1},
 }
 
 
@@ -126,23 +148,44 @@ WIRES = [
         opening=[sse(_openai({"role": "assistant", "content": ""}))],
         ending=[
             sse(_openai({}, "stop")),
-            sse({**_openai({}), "choices": [], "usage": {
-                "prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}),
+            sse(
+                {
+                    **_openai({}),
+                    "choices": [],
+                    "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
+                }
+            ),
             sse("[DONE]"),
         ],
         error=sse({"error": {"message": "boom", "type": "server_error", "code": None}}),
         malformed=sse('{"id": "c1", "choices": [{"delta": {"content": "x'),
         ping=b": ping\n\n",
         whole={
-            "id": "c1", "object": "chat.completion", "created": 1, "model": "m-1",
-            "choices": [{"index": 0, "finish_reason": "stop",
-                         "message": {"role": "assistant", "content": "Hello there"}}],
+            "id": "c1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m-1",
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": "stop",
+                    "message": {"role": "assistant", "content": "Hello there"},
+                }
+            ],
             "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
         },
         whole_empty={
-            "id": "c1", "object": "chat.completion", "created": 1, "model": "m-1",
-            "choices": [{"index": 0, "finish_reason": "stop",
-                         "message": {"role": "assistant", "content": ""}}],
+            "id": "c1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m-1",
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": "stop",
+                    "message": {"role": "assistant", "content": ""},
+                }
+            ],
             "usage": {"prompt_tokens": 3, "completion_tokens": 0, "total_tokens": 3},
         },
         status_error={"error": {"message": "no", "type": "x", "param": None, "code": None}},
@@ -151,17 +194,31 @@ WIRES = [
         "anthropic_messages",
         opening=[
             sse({"type": "message_start", "message": ANTHROPIC_MESSAGE}, "message_start"),
-            sse({"type": "content_block_start", "index": 0,
-                 "content_block": {"type": "text", "text": ""}}, "content_block_start"),
+            sse(
+                {
+                    "type": "content_block_start",
+                    "index": 0,
+                    "content_block": {"type": "text", "text": ""},
+                },
+                "content_block_start",
+            ),
         ],
         ending=[
             sse({"type": "content_block_stop", "index": 0}, "content_block_stop"),
-            sse({"type": "message_delta", "delta": {"stop_reason": "end_turn",
-                 "stop_sequence": None}, "usage": {"output_tokens": 2}}, "message_delta"),
+            sse(
+                {
+                    "type": "message_delta",
+                    "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+                    "usage": {"output_tokens": 2},
+                },
+                "message_delta",
+            ),
             sse({"type": "message_stop"}, "message_stop"),
         ],
-        error=sse({"type": "error", "error": {"type": "overloaded_error",
-                   "message": "Overloaded"}}, "error"),
+        error=sse(
+            {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}},
+            "error",
+        ),
         malformed=sse('{"type": "content_block_delta", "index": 0, "del', "content_block_delta"),
         ping=sse({"type": "ping"}, "ping"),
         whole=_anthropic_whole([{"type": "text", "text": "Hello there"}]),
@@ -172,16 +229,28 @@ WIRES = [
         "openai_responses",
         opening=[
             _rev("response.created", response=_responses("in_progress", "")),
-            _rev("response.output_item.added", output_index=0, item={
-                "id": "msg_1", "type": "message", "role": "assistant", "status": "in_progress",
-                "content": []}),
-            _rev("response.content_part.added", item_id="msg_1", output_index=0, content_index=0,
-                 part={"type": "output_text", "text": "", "annotations": []}),
+            _rev(
+                "response.output_item.added",
+                output_index=0,
+                item={
+                    "id": "msg_1",
+                    "type": "message",
+                    "role": "assistant",
+                    "status": "in_progress",
+                    "content": [],
+                },
+            ),
+            _rev(
+                "response.content_part.added",
+                item_id="msg_1",
+                output_index=0,
+                content_index=0,
+                part={"type": "output_text", "text": "", "annotations": []},
+            ),
         ],
         ending=[_rev("response.completed", response=_responses("completed", "Hello there"))],
         error=_rev("error", code="server_error", message="boom", param=None),
-        malformed=sse('{"type": "response.output_text.delta", "del',
-                      "response.output_text.delta"),
+        malformed=sse('{"type": "response.output_text.delta", "del', "response.output_text.delta"),
         ping=b": ping\n\n",
         whole=_responses("completed", "Hello there"),
         whole_empty=_responses("completed", ""),

@@ -84,10 +84,7 @@ def test_the_first_candidate_fails_between_two_turns(mode: str) -> None:
         )
         agent = create_agent(model, [weather])
         question: Any = {"messages": [{"role": "user", "content": "Weather in Bern?"}]}
-        if mode == "invoke":
-            state = agent.invoke(question)
-        else:
-            state = asyncio.run(agent.ainvoke(question))
+        state = agent.invoke(question) if mode == "invoke" else asyncio.run(agent.ainvoke(question))
         answers = [m for m in state["messages"] if isinstance(m, AIMessage)]
         assert answers[-1].text == "It rains in Bern."
         attempts = [

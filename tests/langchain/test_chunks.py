@@ -65,14 +65,14 @@ def test_quick_chunks_share_nothing() -> None:
             assert value is not getattr(other, name)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(streams())
 def test_the_sum_of_a_stream_is_the_whole_answer(events: list[ChatStreamEvent]) -> None:
     total = message_chunk_to_message(merged(events))
     assert total == to_ai_message(whole(events))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(streams())
 def test_an_answer_goes_back_as_it_came(events: list[ChatStreamEvent]) -> None:
     response = whole(events)
@@ -93,7 +93,7 @@ def test_an_answer_goes_back_as_it_came(events: list[ChatStreamEvent]) -> None:
         assert to_messages([message]) == [sent]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(streams())
 def test_text_and_calls_survive_every_way_langchain_assembles_a_message(
     events: list[ChatStreamEvent],

@@ -1,32 +1,23 @@
-"""LangChain's own integration tests for chat models, offline, over every dialect there is.
+"""LangChain's own integration tests for chat models, over every dialect, with no network.
 
-Twice: with a model that follows rules (the whole way from LangChain through router, provider and
-codec, no network), and from cassettes where they were recorded. What is off, and why:
+A model that follows rules answers (``rule_model``), so what is tested is the whole way from
+LangChain through router, provider and codec; ``test_standard_cassettes`` has what real servers
+answered. What is off, and why:
 
-- files a dialect has no place for: images by URL and PDF over Ollama, audio over Anthropic, Ollama
-  and Responses, images and PDF in tool results over OpenAI chat and Ollama; from cassettes all of
-  them, since the tests fetch their files from the internet (the others get theirs from here);
+- files a dialect has no place for: images by URL over Gemini and Ollama, PDF over Ollama, audio
+  over Anthropic, Ollama and Responses, images and PDF in tool results over OpenAI chat and Ollama;
 - details of usage (reasoning, cached tokens): they need a provider that counts them; the codecs'
   own tests hold them against recordings;
 - stop sequences over Responses and forced tools over Ollama: their APIs have none, which is an
   error before any request (expected failures of that error alone);
 - JSON mode without a schema over Anthropic, whose API has none;
 - ``test_stream_time``: measures a network that is not there.
-
-Recording, for each dialect with its server's address::
-
-    CRUX_STANDARD_OPENAI_CHAT_URL=http://127.0.0.1:18091/v1 \\
-        pytest tests/langchain/test_standard_integration.py -k Recorded --crux-record=rewrite
 """
 
 from __future__ import annotations
 
-import os
-import re
 from base64 import b64decode
-from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
@@ -40,8 +31,6 @@ from crux_integrations import ChatCrux, Router
 from crux_providers.base.factory import ProviderFactory
 from crux_providers.transports.scripted import ScriptedTransport
 from tests.langchain.rule_model import rule_model
-
-CASSETTES = Path(__file__).resolve().parents[2] / "cassettes" / "langchain"
 
 PNG = b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
@@ -75,11 +64,6 @@ def available(dialect: str) -> None:
     pytest.importorskip(f"crux_providers.codecs.{dialect}")
     if provider not in ProviderFactory.names():
         pytest.skip(f"no provider {provider}")
-
-
-def _server(dialect: str) -> str | None:
-    """Where to record from."""
-    return os.environ.get(f"CRUX_STANDARD_{dialect.upper()}_URL")
 
 
 class Standard(ChatModelIntegrationTests):
@@ -125,7 +109,7 @@ class ByRules(Standard):
 
     @property
     def supports_image_urls(self) -> bool:
-        return self.dialect != "ollama_chat"
+        return self.dialect not in ("gemini_generate", "ollama_chat")
 
     @property
     def supports_image_tool_message(self) -> bool:
@@ -197,52 +181,4 @@ class OllamaLimits:
 
 
 class TestOllamaByRules(OllamaLimits, ByRules):
-    dialect = "ollama_chat"
-
-
-class Recorded(Standard):
-    """From a cassette for each test; a dialect nothing was recorded of has no tests here."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        dialect = cls.__dict__.get("dialect", "")
-        cls.__test__ = _server(dialect) is not None or (CASSETTES / dialect).is_dir()
-
-    @pytest.fixture(autouse=True)
-    def _cassette(self, request: pytest.FixtureRequest) -> Iterator[None]:
-        available(self.dialect)
-        testing = pytest.importorskip("crux_integrations.testing.cassettes")
-        name = re.sub(r"[^a-z0-9_]+", "_", request.node.name.lower()).strip("_")
-        path = CASSETTES / self.dialect / f"{name}.yaml"
-        mode = request.config.getoption("--crux-record", "none") or "none"
-        if mode == "none" and not path.is_file():
-            pytest.skip("not recorded")
-        with testing.use_cassette(path, mode=mode, match=("method", "path", "body")):
-            yield
-
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        name, api = PROVIDERS[self.dialect]
-        server = _server(self.dialect)
-        arguments: dict[str, Any] = {"base_url": server or "http://127.0.0.1:9/v1"}
-        if api is not None:
-            arguments["api"] = api
-        provider = ProviderFactory.create(name, api_key="k", **arguments)
-        router = Router(routes(name, "m-1", "m-2"), providers={name: provider})
-        return {"routes": router, "model": f"{name}:m-1"}
-
-
-class TestOpenAIChatRecorded(Recorded):
-    dialect = "openai_chat"
-
-
-class TestAnthropicRecorded(Recorded):
-    dialect = "anthropic_messages"
-
-
-class TestGeminiRecorded(Recorded):
-    dialect = "gemini_generate"
-
-
-class TestOllamaRecorded(OllamaLimits, Recorded):
     dialect = "ollama_chat"

@@ -16,16 +16,21 @@ from tests.servers.scripted_server import ScriptedServer
 
 CODE = "def f(x):\n    if x:\n\n        return 'ä → \\n'\n\n\n    # done  \n"
 SYSTEM = "You are terse.\n\n    Keep   spaces.\n"
-RESULT = "  {\"weird\":   1}\n\n\ttabbed \u2028 end"
+RESULT = '  {"weird":   1}\n\n\ttabbed \u2028 end'
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\nnot really").decode()
 ARGUMENTS = {"city": "Zürich", "days": [1, 2, 3], "note": "  two  spaces "}
 
 CONVERSATION = [
     Message("system", SYSTEM),
-    Message("user", [ContentPart("text", CODE), ContentPart("image", data=PIXEL,
-                                                            media_type="image/png")]),
-    Message("assistant", "Let me look.", tool_calls=[ToolCall("call_1", "weather", ARGUMENTS),
-                                                     ToolCall("call_2", "weather", {})]),
+    Message(
+        "user",
+        [ContentPart("text", CODE), ContentPart("image", data=PIXEL, media_type="image/png")],
+    ),
+    Message(
+        "assistant",
+        "Let me look.",
+        tool_calls=[ToolCall("call_1", "weather", ARGUMENTS), ToolCall("call_2", "weather", {})],
+    ),
     Message("tool", RESULT, tool_call_id="call_1", name="weather"),
     Message("tool", "none", tool_call_id="call_2", name="weather"),
     Message("assistant", CODE),
@@ -34,8 +39,9 @@ CONVERSATION = [
 REQUEST = ChatRequest(
     model="m-1",
     messages=CONVERSATION,
-    tools=[Tool("weather", "Weather.", {"type": "object", "properties": {
-        "city": {"type": "string"}}})],
+    tools=[
+        Tool("weather", "Weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
+    ],
     extra={"x_custom": {"kept": [True, None]}},
 )
 WIRES = pytest.mark.parametrize("wire", PRESENT, ids=lambda w: w.dialect)
@@ -45,7 +51,11 @@ def gateway(wire: Wire, url: str) -> BaseProvider:
     openai = wire.dialect.startswith("openai")
     return GatewayProvider(
         declaration=ProviderDeclaration(
-            name="gw", client="", dialect=wire.dialect, base_url="", key_required=False,
+            name="gw",
+            client="",
+            dialect=wire.dialect,
+            base_url="",
+            key_required=False,
             auth="none",
         ),
         base_url=url if openai else url.removesuffix("/v1"),
@@ -83,13 +93,17 @@ def test_every_turn_reaches_the_wire_unchanged(wire: Wire) -> None:
         assert found.count(whole) == 1, whole
     assert found.count(CODE) == 2
     assert any(s == PIXEL or s.endswith("base64," + PIXEL) for s in found)
-    assert RESULT in found or any(
-        RESULT in strings(json.loads(s)) for s in found if s.startswith("{")
-    ) or RESULT in strings(body)
+    assert (
+        RESULT in found
+        or any(RESULT in strings(json.loads(s)) for s in found if s.startswith("{"))
+        or RESULT in strings(body)
+    )
     assert "Zürich" in text
     assert body["x_custom"] == {"kept": [True, None]}
-    order = [text.index(json.dumps(s, ensure_ascii=False)[1:-1])
-             for s in ("Let me look.", "none", "and now?")]
+    order = [
+        text.index(json.dumps(s, ensure_ascii=False)[1:-1])
+        for s in ("Let me look.", "none", "and now?")
+    ]
     assert order == sorted(order)
 
 

@@ -75,7 +75,7 @@ def only_terminal(events: list[ChatStreamEvent]) -> ChatStreamEvent:
     "shape",
     [
         lambda chunks: chunks,
-        lambda chunks: iter(chunks),
+        iter,
         lambda chunks: (iter(chunks), {"request_id": "req-1", "response_id": "resp-1"}),
         lambda chunks: {"stream": chunks, "request_id": "req-1", "response_id": "resp-1"},
     ],
@@ -140,7 +140,7 @@ def test_translator_failures_skip_only_their_chunk(
 
 @BOTH
 def test_empty_stream_is_one_success_terminal(run: Any) -> None:
-    events, controller = run(lambda: [])
+    events, controller = run(list)
     assert events == [ChatStreamEvent(finish=True)]
     assert controller.metrics.emitted_count == 0
     assert controller.metrics.time_to_first_token_ms is None
