@@ -317,14 +317,10 @@ class _Answer:
 def read_usage(usage: Mapping[str, JSON]) -> Usage:
     """``usageMetadata`` as counts: what tools brought into the prompt is prompt, thoughts are
     completion."""
-    prompt, tools = (
-        as_count(usage.get("promptTokenCount")),
-        as_count(usage.get("toolUsePromptTokenCount")),
-    )
-    said, thoughts = (
-        as_count(usage.get("candidatesTokenCount")),
-        as_count(usage.get("thoughtsTokenCount")),
-    )
+    prompt = as_count(usage.get("promptTokenCount"))
+    tools = as_count(usage.get("toolUsePromptTokenCount"))
+    said = as_count(usage.get("candidatesTokenCount"))
+    thoughts = as_count(usage.get("thoughtsTokenCount"))
     total = as_count(usage.get("totalTokenCount"))
     completion: int | None = None
     if said is not None or thoughts is not None:

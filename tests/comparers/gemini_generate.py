@@ -192,8 +192,6 @@ def _typed(chunks: list[types.GenerateContentResponse]) -> dict[str, Any]:
             grounding = candidate.grounding_metadata
         for part in (candidate.content.parts if candidate.content else None) or ():
             _typed_part(part, parts, calls)
-    for call in calls:
-        call["args"] = call["args"] if call["args"] is not None else {}
     assert usage is not None
     details = {
         "cached": usage.cached_content_token_count,
@@ -224,9 +222,7 @@ def _typed_part(part: types.Part, parts: list[Any], calls: list[Any]) -> None:
             for piece in call.partial_args or ():
                 _put(calls[-1]["args"], piece)
             return
-        args: Any = call.args
-        if call.will_continue:
-            args = dict(call.args or {})
+        args = dict(call.args or {})
         calls.append(
             {"name": call.name, "args": args, "signature": signature, "id": call.id,
              "after": len(parts)}
@@ -262,9 +258,8 @@ def _put(args: dict[str, Any], piece: types.PartialArg) -> None:
             here.setdefault(step, fresh)
         here = here[step]
     last = steps[-1]
-    value: Any = next(
-        v for v in (piece.string_value, piece.number_value, piece.bool_value) if v is not None
-    )
+    given = (piece.string_value, piece.number_value, piece.bool_value)
+    value: Any = next(v for v in given if v is not None)
     if isinstance(last, int) and last == len(here):
         here.append(value)
     elif not isinstance(last, int) and last not in here:
