@@ -71,7 +71,11 @@ class ChatStreamEvent:
             or self.reasoning
             or self.tool_call is not None
             or self.refusal
-            or self.part is not None
+            or (
+                self.part is not None
+                # A reasoning item that hides its words says nothing yet, and may still fall over.
+                and (self.part.type not in ("text", "reasoning") or bool(self.part.text))
+            )
         )
 
 

@@ -14,7 +14,14 @@ from typing import Any, ClassVar, Self, cast
 from ..config.declaration import ProviderDeclaration
 from .abandon import asleep, sleep
 from .cancellation import CancellationToken
-from .errors import ErrorCode, ProviderError, WireFailure, classify_exception, request_id_of
+from .errors import (
+    ErrorCode,
+    ProviderError,
+    WireFailure,
+    classify_exception,
+    passes_through,
+    request_id_of,
+)
 from .flow import Attempt
 from .interfaces import Codec, Transport
 from .logging import LogContext, get_logger
@@ -300,7 +307,7 @@ class BaseProvider:
         known = isinstance(exc, ProviderError | WireFailure | OSError)
         error = self._as_error(call.codec, exc).locate(self.provider_name, call.model)
         if not known:
-            if is_replay_miss(exc):
+            if passes_through(exc):
                 raise exc
             get_logger().error("chat.unclassified", exc_info=exc)
         observe_error(self.provider_name, call.model, error, mode="whole")
@@ -469,11 +476,3 @@ class GatewayProvider(BaseOpenAIStyleProvider):
 
     def __init__(self, *, declaration: ProviderDeclaration, **arguments: Any) -> None:
         super().__init__(declaration=declaration, **arguments)
-
-
-def is_replay_miss(exc: BaseException) -> bool:
-    """Whether the exception is a cassette's own (it does not hold the request)."""
-    return any(
-        k.__name__ in ("CassetteMiss", "CannotOverwriteExistingRequestException")
-        for k in type(exc).__mro__
-    )

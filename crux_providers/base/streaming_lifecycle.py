@@ -15,7 +15,7 @@ from typing import Any
 
 from . import metrics, tracing
 from .cancellation import CancelledError
-from .errors import ErrorCode, ProviderError, classify_exception
+from .errors import ErrorCode, ProviderError, classify_exception, passes_through
 from .events import ChatStreamEvent
 from .logging import LogContext, log_event
 from .models import Usage, parse_structured
@@ -233,6 +233,9 @@ class StreamLifecycle:
 
     def classify(self, exc: BaseException) -> ProviderError:
         """An exception as this stream's error: after content a timeout is ``transient``."""
+        if passes_through(exc):
+            self.closed_early()
+            raise exc
         error = classify_exception(exc, started=self.emitted).locate(self.provider, self.model)
         if error.code is ErrorCode.TIMEOUT and self.emitted:
             error = ProviderError(

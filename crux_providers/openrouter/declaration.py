@@ -17,7 +17,8 @@ DECLARATION = ProviderDeclaration(
             "reasoning_request": "reasoning",
             "pdf_url": True,
             "assistant_images": True,
-        }
+        },
+        "openai_responses": {"reasoning_budget": "max_tokens"},
     },
     transports={"sdk": "crux_providers.transports.openai_sdk:OpenAISdkTransport"},
     default_model=defaults.OPENROUTER_MODEL,
