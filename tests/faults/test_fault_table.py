@@ -16,8 +16,10 @@ from crux_providers.base import ChatRequest, Message
 from tests.faults.wires import PRESENT, Wire
 from tests.servers.scripted_server import Exchange, ScriptedServer
 
-LIMITS = {"connect": "2s", "first_token": "800ms", "total": "5s"}
-IDLE = "500ms"
+LIMITS = {"connect": "5s", "first_token": "10s", "total": "30s"}
+IDLE = "10s"
+SHORT = "400ms"
+"""The limit of a wait that a fault makes us sit out; all others never end by the clock."""
 DIALECTS = pytest.mark.parametrize("wire", PRESENT, ids=lambda w: w.dialect)
 REQUEST = ChatRequest(messages=[Message("user", "hi")])
 Scenario = Callable[[Exchange], None]
@@ -185,6 +187,14 @@ def base(server: ScriptedServer, wire: Wire) -> str:
     return server.url if wire.dialect.startswith("openai") else server.url.removesuffix("/v1")
 
 
+def limits(fault: str, **stream: Any) -> dict[str, Any]:
+    """The route's limits for a fault: short where it is about waiting."""
+    waits = fault.startswith(("hang", "pings"))
+    first = {**LIMITS, "first_token": SHORT} if waits else LIMITS
+    idle = SHORT if fault in ("idle", "malformed") else IDLE
+    return {"timeout": first, "stream": {"idle": idle, **stream}}
+
+
 # -- the four ways to ask, each giving (text, crux mapping) or raising ----------------------------
 
 
@@ -278,7 +288,7 @@ def test_before_content_every_fault_falls_over_unseen(
     scenario, codes = BEFORE[fault]
     first.play(scenario(wire))
     second.play(good(wire))
-    answer = ask(router(wire, base(first, wire), base(second, wire)))
+    answer = ask(router(wire, base(first, wire), base(second, wire), **limits(fault)))
     assert_fell_over(answer, codes, second)
     assert first.requests == 1
 
@@ -291,7 +301,7 @@ def test_whole_answers_fall_over(wire: Wire, ask: Any, fault: str, servers: Any)
     scenario, codes = WHOLE[fault]
     first.play(scenario(wire))
     second.play(good(wire))
-    answer = ask(router(wire, base(first, wire), base(second, wire)))
+    answer = ask(router(wire, base(first, wire), base(second, wire), **limits(fault)))
     assert_fell_over(answer, codes, second)
     assert first.requests == 1
 
@@ -328,7 +338,7 @@ def test_after_content_a_fault_is_stream_interrupted(
     first.play(scenario(wire))
     second.play(good(wire))
     with pytest.raises(StreamInterrupted) as caught:
-        ask(router(wire, base(first, wire), base(second, wire)))
+        ask(router(wire, base(first, wire), base(second, wire), **limits(fault)))
     error = caught.value
     assert str(error.code) in codes
     partial = error.partial
@@ -350,9 +360,8 @@ def test_hold_turns_early_faults_into_full_fallbacks(
     scenario, codes = AFTER[fault]
     first.play(scenario(wire))
     second.play(good(wire))
-    answer = ask(
-        router(wire, base(first, wire), base(second, wire), stream={"idle": IDLE, "hold": "all"})
-    )
+    held = limits(fault, hold="all")
+    answer = ask(router(wire, base(first, wire), base(second, wire), **held))
     assert_fell_over(answer, codes, second)
 
 
