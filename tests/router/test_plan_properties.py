@@ -330,16 +330,19 @@ def test_a_plan_takes_microseconds_and_grows_with_its_candidates() -> None:
         observed={"p": {"m1": ModelFacts({("tools", "stream"): Fact(True, NOW, "stream")})}},
         admission={("p", "m2"): AdmissionView(NOW + 9, 5, 10**6)},
     )
-    five, hundred, most = (
-        cpu_seconds(many(n), state, rounds) for n, rounds in ((5, 400), (100, 20), (300, 8))
-    )
+    # The best of three looks: a busy machine makes single ones longer, never shorter.
+    looks = [
+        [cpu_seconds(many(n), state, rounds) for n, rounds in ((5, 400), (100, 20), (300, 8))]
+        for _ in range(3)
+    ]
+    five, hundred, most = (min(figures) for figures in zip(*looks, strict=True))
     print(
         f"plan: 5 candidates {five * 1e6:.1f} µs, 100 {hundred * 1e6:.0f} µs, "
         f"300 {most * 1e6:.0f} µs"
     )
     assert five <= 100e-6
     assert most <= 3e-3
-    assert most <= hundred * 3 * 1.6  # linear, with room for a busy machine
+    assert most <= hundred * 3 * 2  # linear (squared growth would be 9), with room for noise
 
 
 def test_members_are_compiled_once_and_plain() -> None:

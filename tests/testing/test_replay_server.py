@@ -422,8 +422,8 @@ def test_the_pace(tmp_path: Path) -> None:
             return time.monotonic() - started
 
     assert seconds(1.0) > 0.38
-    assert 0.18 < seconds(2.0) < 0.38
-    assert seconds(None) < 0.3
+    assert 0.18 < min(seconds(2.0) for _ in range(3)) < 0.38
+    assert min(seconds(None) for _ in range(3)) < 0.18
     with pytest.raises(ValueError, match="above 0"):
         ReplayServer(path, speed=0)
 
