@@ -407,7 +407,10 @@ class BaseProvider:
         choice = self._transport_choice
         if choice in ("http", "sdk"):
             path = self._declared.transports.get(choice)
-            return self._transport_class(choice, path) if path is not None else None
+            try:
+                return self._transport_class(choice, path) if path is not None else None
+            except ProviderError:
+                return None  # the start of the stream says so, as its terminal event
         return choice
 
     # -- models -------------------------------------------------------------------------------
