@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.table import Table
 
@@ -129,3 +130,10 @@ def run(console: Console) -> int:
             console.print("[red]the demo did not run as recorded[/red]")
             return 1
     return 0
+
+
+@click.command()
+def demo() -> int:
+    """Run the main job on recorded sessions: no key, no network."""
+    console = Console()
+    return run(console if console.is_terminal else Console(width=140))

@@ -24,6 +24,14 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "add-a-provider.md").read
 WHOLE = next(w for w in WIRES if w.dialect == "openai_chat").whole
 
 
+def forget_declarations() -> None:
+    """Have everything that is derived from the declarations derived anew."""
+    for cached in (declarations, key_variables):
+        cached.cache_clear()
+    for name in ("ENV_MAP", "ENV_ALIASES"):
+        vars(env).pop(name, None)
+
+
 @pytest.fixture
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     files = re.findall(r"```python file=(\S+)\n(.*?)```", PAGE, re.DOTALL)
@@ -35,14 +43,9 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")
     monkeypatch.setattr(crux_providers, "__path__", [*crux_providers.__path__, str(tmp_path)])
-    caches = (declarations, key_variables)
-    for cached in caches:
-        cached.cache_clear()
+    forget_declarations()  # another test of this process may have looked already
     yield
-    for cached in caches:
-        cached.cache_clear()
-    for name in ("ENV_MAP", "ENV_ALIASES"):
-        vars(env).pop(name, None)
+    forget_declarations()
     for name in [m for m in sys.modules if m.startswith("crux_providers.acme")]:
         del sys.modules[name]
 

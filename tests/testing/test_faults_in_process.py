@@ -143,9 +143,12 @@ REQUEST = WireRequest("/chat/completions", BODY, stream=True)
 
 
 def wire_events(
-    faults: str | None, timeouts: TimeoutConfig = SHORT, token: CancellationToken | None = None
+    faults: str | None,
+    timeouts: TimeoutConfig = SHORT,
+    token: CancellationToken | None = None,
+    third: threading.Event | None = None,
 ) -> tuple[int, BaseException | None]:
-    """How many events came, and what ended the stream."""
+    """How many events came, and what ended the stream; ``third`` is set when three have come."""
     count = 0
     with use_cassette(STREAMED, faults=faults):
         try:
@@ -153,13 +156,18 @@ def wire_events(
             for _ in transport().stream(REQUEST, scope):
                 count += 1
                 scope.committed()
+                if third is not None and count == 3:
+                    third.set()
         except (WireFailure, CancelledError) as exc:
             return count, exc
     return count, None
 
 
 async def async_wire_events(
-    faults: str | None, timeouts: TimeoutConfig = SHORT, token: CancellationToken | None = None
+    faults: str | None,
+    timeouts: TimeoutConfig = SHORT,
+    token: CancellationToken | None = None,
+    third: threading.Event | None = None,
 ) -> tuple[int, BaseException | None]:
     count = 0
     async with use_cassette(STREAMED, faults=faults):
@@ -168,6 +176,8 @@ async def async_wire_events(
             async for _ in await transport().astream(REQUEST, scope):
                 count += 1
                 scope.committed()
+                if third is not None and count == 3:
+                    third.set()
         except (WireFailure, CancelledError) as exc:
             return count, exc
     return count, None
@@ -197,18 +207,25 @@ async def test_our_transport_reports_each_fault(
 async def test_a_stalled_replay_is_cancelled_at_once() -> None:
     patient = TimeoutConfig(connect=5, first_token=30, idle=30, total=30, explicit=True)
     for asynchronous in (False, True):
-        token = CancellationToken()
-        timer = threading.Timer(0.1, token.cancel, ["enough"])
-        timer.start()
-        started = time.monotonic()
+        token, third, cancelled = CancellationToken(), threading.Event(), []
+
+        def cancel(token: Any = token, third: Any = third, cancelled: Any = cancelled) -> None:
+            third.wait(30)
+            time.sleep(0.05)  # a moment to block in the stall
+            cancelled.append(time.monotonic())
+            token.cancel("enough")
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
         if asynchronous:
-            count, failure = await async_wire_events(LONG, patient, token)
+            count, failure = await async_wire_events(LONG, patient, token, third)
         else:
-            count, failure = wire_events(LONG, patient, token)
-        timer.join()
+            count, failure = wire_events(LONG, patient, token, third)
+        ended = time.monotonic()
+        thread.join()
         assert count == 3
         assert isinstance(failure, CancelledError)
-        assert time.monotonic() - started < 5
+        assert ended - cancelled[0] < 5
 
 
 def test_our_transport_answers_from_cassettes() -> None:

@@ -1,0 +1,76 @@
+"""``crux chat``: ask once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from .options import AS_JSON, ROUTES_FILE, fail, show_json
+
+
+@click.command()
+@click.argument("words", required=False)
+@click.option("--prompt", help="The prompt, where it is no argument.")
+@click.option("--route", default=None, help="A route of the routes file.")
+@click.option("--provider", default=None, help="A provider, with --model.")
+@click.option("--model", default=None, help="A model, or provider:model.")
+@ROUTES_FILE
+@AS_JSON
+def chat(
+    words: str | None,
+    prompt: str | None,
+    route: str | None,
+    provider: str | None,
+    model: str | None,
+    routes_file: Path | None,
+    as_json: bool,
+) -> int:
+    """Ask once and stream the answer; exits 1 where no answer came."""
+    from crux_integrations.router.router import CallOptions, Router
+    from crux_providers.base import ChatRequest, Message, ProviderError
+    from crux_providers.config import defaults
+
+    text = words or prompt
+    if not text:
+        raise click.UsageError('say something: crux chat "..."')
+    if route and (model or provider):
+        raise click.UsageError("--route and --model exclude each other")
+    target = None
+    if model or provider:
+        if model and ":" in model and not provider:
+            target = model
+        else:
+            provider = provider or defaults.DEFAULT_PROVIDER
+            if model is None:
+                from crux_providers.base import ProviderFactory
+
+                model = ProviderFactory.create(provider).default_model()
+            if not model:
+                raise click.UsageError(f"{provider} has no default model: add --model")
+            target = f"{provider}:{model}"
+    request = ChatRequest(messages=[Message("user", text)])
+    try:
+        with Router(routes_file) as router:
+            options = CallOptions(model=target)
+            if as_json:
+                response = router.generate(request, route or "default", options=options)
+                show_json(
+                    {
+                        "text": response.text,
+                        "finish_reason": response.finish_reason,
+                        **response.meta.extra,
+                    }
+                )
+                return 0
+            for event in router.stream(request, route or "default", options=options):
+                if event.delta:
+                    click.echo(event.delta, nl=False)
+                    sys.stdout.flush()
+            click.echo()
+    except ProviderError as error:
+        return fail(str(error))
+    except ValueError as error:
+        return fail(str(error), 2)
+    return 0
