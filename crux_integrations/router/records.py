@@ -7,13 +7,13 @@ found in them is taken out; of an answer that was not good enough only the kind 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from crux_providers.base.errors import short_message
-from crux_providers.base.models import ChatRequest
+from crux_providers.base.quotations import said, without_echo
 from crux_providers.persistence.rows import Attempt, Call, ChatLog
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ FAULTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The ledger's words for the content triggers; the router's own may hold words of the answer."""
-
-ECHO = 12
-"""The least number of characters in a row that counts as a quotation."""
-QUOTED = "[…]"
 
 
 def call_row(call: RouteCall, call_id: str, policy: str | None) -> Call:
@@ -122,44 +118,3 @@ def chat_row(call: RouteCall, call_id: str) -> ChatLog:
         request=[{"role": m.role, "text": m.text} for m in call.request.messages],
         response=call.answer_text,
     )
-
-
-# -- quotations -----------------------------------------------------------------------------------
-
-
-def said(request: ChatRequest, answer: str | None = None) -> list[str]:
-    """Every text of a request, and of its answer as far as it came."""
-    texts = [answer] if answer else []
-    for message in request.messages:
-        if isinstance(message.content, str):
-            texts.append(message.content)
-        else:
-            texts += [text for part in message.content for text in (part.text, part.data) if text]
-        texts += [call.raw_arguments for call in message.tool_calls if call.raw_arguments]
-    return texts
-
-
-def without_echo(words: str, texts: Iterable[str]) -> str:
-    """``words`` with every run of :data:`ECHO` characters or more that stands in one of ``texts``
-    taken out, and every whole text of four or more. White space counts as in ``words``, where a
-    run of it is one space."""
-    hidden = bytearray(len(words))
-    for text in texts:
-        line = " ".join(text.split())
-        if 4 <= len(line) < ECHO:
-            start = words.find(line)
-            while start >= 0:
-                hidden[start : start + len(line)] = b"\x01" * len(line)
-                start = words.find(line, start + 1)
-        for start in range(len(words) - ECHO + 1):
-            if words[start : start + ECHO] in line:
-                hidden[start : start + ECHO] = b"\x01" * ECHO
-    if not any(hidden):
-        return words
-    kept: list[str] = []
-    for letter, hide in zip(words, hidden, strict=True):
-        if not hide:
-            kept.append(letter)
-        elif not kept or kept[-1] != QUOTED:
-            kept.append(QUOTED)
-    return "".join(kept)
