@@ -21,10 +21,9 @@ _CALL = f"SELECT {', '.join(Call._fields)} FROM calls"
 
 
 def _where(conditions: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    """A WHERE clause of the conditions whose value is not None; keys end in an operator."""
+    """A WHERE clause of the conditions (with a ``?`` each) whose value is not None."""
     kept = {text: value for text, value in conditions.items() if value is not None}
-    clause = " AND ".join(f"{text} ?" for text in kept)
-    return (f" WHERE {clause}" if clause else ""), list(kept.values())
+    return (f" WHERE {' AND '.join(kept)}" if kept else ""), list(kept.values())
 
 
 def _attempt(row: Sequence[Any]) -> Attempt:
@@ -67,16 +66,19 @@ def list_attempts(
     until: float | None = None,
     limit: int = 100,
 ) -> list[Attempt]:
-    """Attempts, the latest first; ``since`` and ``until`` are seconds since 1970."""
+    """Attempts, the latest first; ``since`` and ``until`` are seconds since 1970.
+
+    ``model`` is the provider's own name, or ``provider:model``.
+    """
     where, values = _where(
         {
-            "route =": route,
-            "provider =": provider,
-            "model =": model,
-            "outcome =": outcome,
-            "error_code =": error_code,
-            "started_at >=": since,
-            "started_at <": until,
+            "route = ?": route,
+            "provider = ?": provider,
+            "? IN (model, provider || ':' || model)": model,
+            "outcome = ?": outcome,
+            "error_code = ?": error_code,
+            "started_at >= ?": since,
+            "started_at < ?": until,
         }
     )
     sql = f"{_ATTEMPT}{where} ORDER BY started_at DESC, seq DESC LIMIT ?"
@@ -100,6 +102,12 @@ def show_call(database: Database, call_id: str) -> tuple[Call | None, list[Attem
     return (_call(calls[0]) if calls else None), [_attempt(row) for row in rows]
 
 
+def latest_call(database: Database) -> str | None:
+    """The id of the call that began last."""
+    rows = database.execute("SELECT call_id FROM calls ORDER BY started_at DESC LIMIT 1")
+    return rows[0][0] if rows else None
+
+
 def calls(
     database: Database,
     *,
@@ -110,7 +118,7 @@ def calls(
 ) -> Iterator[Call]:
     """Every call in the order they began, for a replay; read a page at a time."""
     last: tuple[float, str] = (float("-inf") if since is None else since, "")
-    where, values = _where({"route =": route, "started_at <": until})
+    where, values = _where({"route = ?": route, "started_at < ?": until})
     joint = f"{where} AND" if where else " WHERE"
     sql = (
         f"{_CALL}{joint} (started_at > ? OR (started_at = ? AND call_id > ?)) "
@@ -317,11 +325,27 @@ class CapabilityEvidence(NamedTuple):
     source: str | None
 
 
+def _observed(
+    provider: str | None, model: str | None, feature: str | None
+) -> tuple[str, list[Any]]:
+    return _where(
+        {
+            "provider = ?": provider,
+            "? IN (model_id, provider || ':' || model_id)": model,
+            "feature = ?": feature,
+        }
+    )
+
+
 def list_capabilities(
-    database: Database, *, provider: str | None = None, model: str | None = None
+    database: Database,
+    *,
+    provider: str | None = None,
+    model: str | None = None,
+    feature: str | None = None,
 ) -> list[CapabilityEvidence]:
-    """The evidence, by provider, model, feature and mode."""
-    where, values = _where({"provider =": provider, "model_id =": model})
+    """The evidence, by provider, model (also as ``provider:model``), feature and mode."""
+    where, values = _observed(provider, model, feature)
     rows = database.execute(
         "SELECT provider, model_id, feature, mode, value, successes, refusals, first_at, last_at, "
         f"last_reason, source FROM capability_evidence{where} "
@@ -333,9 +357,13 @@ def list_capabilities(
 
 
 def forget_capabilities(
-    database: Database, *, provider: str | None = None, model: str | None = None
+    database: Database,
+    *,
+    provider: str | None = None,
+    model: str | None = None,
+    feature: str | None = None,
 ) -> int:
     """Delete what was observed, so that it is found out anew; how many capabilities went."""
-    where, values = _where({"provider =": provider, "model_id =": model})
+    where, values = _observed(provider, model, feature)
     database.change(f"DELETE FROM capability_evidence{where}", values)
     return database.change(f"DELETE FROM observed_capabilities{where}", values)
