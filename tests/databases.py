@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,22 +18,31 @@ from crux_providers.persistence.store import Store, store_at
 SERVER = os.environ.get("CRUX_TEST_PG") or "postgresql://postgres@127.0.0.1:5432/test"
 
 
+@contextmanager
+def own_schema(server: str = SERVER) -> Iterator[str]:
+    """The URL of a schema made for this caller alone, gone at the end."""
+    import psycopg
+
+    schema = f"crux_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True, connect_timeout=3) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+        joint = "&" if "?" in server else "?"
+        try:
+            yield f"{server}{joint}options={quote(f'-csearch_path={schema}')}"
+        finally:
+            connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
 @pytest.fixture
 def postgres() -> Iterator[str]:
     """The URL of a schema of this test's own on a PostgreSQL server; skips where there is none."""
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgres)")
-    schema = f"crux_{uuid.uuid4().hex[:12]}"
-    try:
-        server = psycopg.connect(SERVER, autocommit=True, connect_timeout=3)
-    except psycopg.OperationalError as exc:
-        pytest.skip(f"no PostgreSQL server: {exc}")
-    with server:
-        server.execute(f"CREATE SCHEMA {schema}")
-        joint = "&" if "?" in SERVER else "?"
+    with ExitStack() as stack:
         try:
-            yield f"{SERVER}{joint}options={quote(f'-csearch_path={schema}')}"
-        finally:
-            server.execute(f"DROP SCHEMA {schema} CASCADE")
+            url = stack.enter_context(own_schema())
+        except psycopg.OperationalError as exc:
+            pytest.skip(f"no PostgreSQL server: {exc}")
+        yield url
 
 
 @pytest.fixture(
