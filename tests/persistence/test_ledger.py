@@ -194,6 +194,17 @@ def test_old_rows_of_the_ledger_go(store: Store) -> None:
     assert store.read(lambda db: list(ledger.calls(db)), []) == []
 
 
+def test_what_was_said_goes_with_its_call(store: Store) -> None:
+    now = time.time()
+    store.put(Call("old", "default", now - 31 * DAY))
+    store.put(Call("new", "default", now))
+    for call in ("old", "new", None):
+        store.put(ChatLog(datetime.now(UTC).isoformat(), call, request=[], response="x"))
+    store.flush()
+    left = store.read(lambda db: db.execute("SELECT call_id FROM chat_logs"), [])
+    assert {call for (call,) in left} == {"new", None}  # of no call: not the ledger's
+
+
 def test_any_text_is_stored(store: Store) -> None:
     store.put(attempt(reason="nul \x00, half a pair \ud83d, snow \u2603"))
     store.put(attempt(2, reason="fine"))
