@@ -27,7 +27,7 @@ from crux_providers.transports.scripted import ScriptedTransport
 
 PROMPT = "My account number is 8812-4471 and the vault opens at dawn"
 ANSWER = "The heron crosses the moonlit estuary without a sound"
-KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
+KEY = "".join(["s", "k-proj-", "abcdefghijklmnopq", "rstuvwxyz0123456789"])
 REQUEST = ChatRequest(messages=[Message("system", "Be brief."), Message("user", PROMPT)])
 ROUTES: dict[str, Any] = {
     "version": 1,
