@@ -63,6 +63,10 @@ def test_calls_and_attempts_come_back_as_they_went_in(store: Store) -> None:
     assert store.read(partial(ledger.list_attempts, error_code="rate_limit"), []) == rows[:1]
     assert store.read(partial(ledger.list_attempts, provider="q", limit=1), []) == rows[1:]
     assert store.read(partial(ledger.list_attempts, since=now + 0.5), []) == rows[1:]
+    for name in ("n", "q:n"):
+        assert store.read(partial(ledger.list_attempts, model=name), []) == rows[1:]
+    assert store.read(partial(ledger.list_attempts, model="p:n"), []) == []
+    assert store.read(ledger.latest_call, None) == call.call_id
     assert store.read(lambda db: list(ledger.calls(db)), []) == [call]
 
 
