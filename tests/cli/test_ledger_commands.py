@@ -14,6 +14,7 @@ import pytest
 from crux_integrations.cli.main import main
 from crux_providers.base.capabilities import Observation
 from crux_providers.config import defaults
+from crux_providers.persistence.location import Location
 from crux_providers.persistence.rows import Attempt, Call
 from crux_providers.persistence.store import Store, get_store
 
@@ -122,6 +123,21 @@ def test_an_id_that_names_no_call_or_several_is_a_failure(
     code, out, err = crux("attempts", "show", call)
     assert (code, out) == (1, "")
     assert repr(call) in err
+
+
+def test_both_engines_are_read(place: Location, crux: Run) -> None:
+    store = get_store()
+    store.put(Attempt("c1", 1, "default", "openai", "m1", "success", NOW, accepted=True))
+    store.put(Call("c1", "default", NOW, outcome="success"))
+    store.observe(Observation("openai", "m1", "tools", True, "whole", NOW))
+    store.close()
+    rows = json.loads(
+        crux("attempts", "list", "--json", "--model", "openai:m1", "--since", "1d")[1]
+    )
+    assert [row["call_id"] for row in rows] == ["c1"]
+    assert json.loads(crux("attempts", "show", "--json")[1])["call"]["outcome"] == "success"
+    assert len(json.loads(crux("capabilities", "list", "--json", "--model", "m1")[1])) == 1
+    assert crux("capabilities", "forget", "--all")[1].startswith("1 ")
 
 
 # -- capabilities ---------------------------------------------------------------------------------
