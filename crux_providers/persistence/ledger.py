@@ -163,8 +163,9 @@ def sums_by_route(database: Database, day: str) -> list[RouteSums]:
 class CandidateStats(NamedTuple):
     """How one model did since some moment; times in milliseconds, None where nothing was seen.
 
-    ``succeeded`` counts the answers that callers got, ``failed`` the attempts that speak against
-    the model: not those a caller left, nor refusals that are about the request (errors.HARMLESS).
+    ``succeeded`` counts the answers that callers got (``streamed`` of them streams), ``failed``
+    the attempts that speak against the model: not those a caller left, nor refusals that are about
+    the request (errors.HARMLESS).
     ``duration_*`` are of whole answers, ``stream_*`` of streams to their end, ``ttft_*`` of streams
     to their first token. ``prompt_tokens`` and ``completion_tokens`` are sums over the answers, so
     that the two give the real mix; ``cached_share`` is cached over prompt tokens where the provider
@@ -194,6 +195,7 @@ class CandidateStats(NamedTuple):
     unpriced: int = 0
     cost_ratio: float | None = None
     chars_per_token: float | None = None
+    streamed: int = 0
 
     @property
     def cost_per_answer(self) -> float | None:
@@ -273,6 +275,7 @@ def _stats(provider: str, model: str, rows: Sequence[_Seen]) -> CandidateStats:
         unpriced=unpriced,
         cost_ratio=paid / listed if listed and not unpriced else None,
         chars_per_token=_share(sized),
+        streamed=len(streams),
     )
 
 

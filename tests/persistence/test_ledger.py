@@ -152,6 +152,7 @@ def test_figures_of_candidates(store: Store) -> None:
     assert (whole.succeeded, whole.failed) == (101, 2)
     assert (whole.duration_p50, whole.duration_p95) == (510.0, 960.0)
     assert (whole.stream_p50, whole.ttft_p50) == (None, None)
+    assert (whole.streamed, streamed.streamed, streamed.succeeded) == (0, 101, 101)
     assert (streamed.duration_p50, streamed.stream_p50, streamed.stream_p95) == (None, 1051, 1096)
     assert (streamed.ttft_p50, streamed.ttft_p95) == (51.0, 96.0)
     assert whole.completion_mean == 51.0
