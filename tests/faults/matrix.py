@@ -278,12 +278,12 @@ def markdown(table: Table, versions: dict[str, dict[str, str]]) -> str:
         "",
         "Made by `python -m tests.faults.matrix --markdown docs/fault-matrix.md`; nothing in it is",
         "written by hand. Two local servers: the first misbehaves, the second answers. Each peer",
-        "uses its own fallback from the one to the other, its retries off, its timeouts set as the",
-        "fault needs them. ✓ is what [the streaming contract](streaming.md) asks: before content the",
-        "second server's answer and nothing of the first's; after content an error that carries what",
-        "had come; never half an answer that looks whole. Others may want other things of an error",
-        "after content (the pieces that the caller kept are still the caller's); the words in each",
-        "cell say what it did.",
+        "uses its own fallback from the one to the other, its retries off, its timeouts set as",
+        "the fault needs them. ✓ is what [the streaming contract](streaming.md) asks: before",
+        "content the second server's answer and nothing of the first's; after content an error",
+        "that carries what had come; never half an answer that looks whole. Others may want other",
+        "things of an error after content (the pieces that the caller kept are still the",
+        "caller's); the words in each cell say what came of it.",
         "",
         "crux stands for all its dialects where they agree: "
         + ", ".join(name.removeprefix("crux, ") for name in crux)

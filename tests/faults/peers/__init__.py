@@ -1,1 +1,1 @@
-"""Chat models with a fallback, each asked in its own way; one process a peer, JSON lines over pipes."""
+"""Chat models with a fallback, each in a process of its own that answers JSON lines."""

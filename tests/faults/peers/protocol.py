@@ -64,10 +64,8 @@ async def _awaited(ask: Callable[[Job], Any], job: Job) -> Any:
 
 def _answer(ask: Callable[[Job], Any], job: Job, runner: asyncio.Runner) -> dict[str, Any]:
     try:
-        if inspect.iscoroutinefunction(ask):
-            text = runner.run(_awaited(ask, job))
-        else:
-            text = ask(job)
+        twin = inspect.iscoroutinefunction(ask)
+        text = runner.run(_awaited(ask, job)) if twin else ask(job)
     except Exception as error:  # whatever a peer raises is its answer
         kind = type(error)
         return {
