@@ -131,6 +131,40 @@ def calls(
         last = (end.started_at, end.call_id)
 
 
+def traffic(
+    database: Database,
+    *,
+    route: str | None = None,
+    since: float | None = None,
+    until: float | None = None,
+    page: int = 500,
+) -> Iterator[tuple[Call, list[Attempt]]]:
+    """Every call with its attempts in their order; read a page at a time."""
+    waiting: list[Call] = []
+    for call in calls(database, route=route, since=since, until=until, page=page):
+        waiting.append(call)
+        if len(waiting) == page:
+            yield from _with_attempts(database, waiting)
+            waiting = []
+    yield from _with_attempts(database, waiting)
+
+
+def _with_attempts(
+    database: Database, some: Sequence[Call]
+) -> Iterator[tuple[Call, list[Attempt]]]:
+    if not some:
+        return
+    marks = ", ".join("?" * len(some))
+    found: dict[str, list[Attempt]] = {}
+    for row in database.execute(
+        f"{_ATTEMPT} WHERE call_id IN ({marks}) ORDER BY seq", [call.call_id for call in some]
+    ):
+        attempt = _attempt(row)
+        found.setdefault(attempt.call_id, []).append(attempt)
+    for call in some:
+        yield call, found.get(call.call_id, [])
+
+
 class RouteSums(NamedTuple):
     """What a route did on one UTC day; tokens and dollars count what is known."""
 
