@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import AS_JSON, fail, open_store, show_json
+from .probe import probe
 
 if TYPE_CHECKING:
     from crux_providers.persistence.ledger import CapabilityEvidence
@@ -22,7 +23,10 @@ FEATURE = click.option("--capability", default=None, help="Only this one: tools,
 
 @click.group()
 def capabilities() -> None:
-    """Look at what models were seen to do, and forget it."""
+    """Look at what models were seen to do, find it out on purpose, and forget it."""
+
+
+capabilities.add_command(probe)
 
 
 @capabilities.command("list")

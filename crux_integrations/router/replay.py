@@ -49,6 +49,14 @@ class _Call(Protocol):
     def needs(self) -> Any: ...
     @property
     def seed(self) -> int | str | None: ...
+    @property
+    def stream(self) -> bool: ...
+    @property
+    def outcome(self) -> str | None: ...
+    @property
+    def duration_ms(self) -> float | None: ...
+    @property
+    def extra(self) -> Any: ...
 
 
 class _Attempt(Protocol):
@@ -63,8 +71,6 @@ class _Attempt(Protocol):
     @property
     def started_at(self) -> float: ...
     @property
-    def stream(self) -> bool: ...
-    @property
     def ttft_ms(self) -> float | None: ...
     @property
     def duration_ms(self) -> float | None: ...
@@ -74,6 +80,8 @@ class _Attempt(Protocol):
     def completion_tokens(self) -> int | None: ...
     @property
     def cost_usd(self) -> float | None: ...
+    @property
+    def accepted(self) -> bool | None: ...
 
 
 Traffic = Sequence[tuple[_Call, Sequence[_Attempt]]]
@@ -101,7 +109,7 @@ class Seen:
         """One more attempt; one that the caller ended counts neither way."""
         if attempt.outcome in ("cancelled", "hedged"):
             return
-        (self.good if attempt.outcome == "success" else self.bad).append(attempt.duration_ms or 0.0)
+        (self.good if _good(attempt) else self.bad).append(attempt.duration_ms or 0.0)
         if attempt.ttft_ms is not None:
             self.first.append(attempt.ttft_ms)
 
@@ -271,7 +279,10 @@ def replay(
     report = Report()
     for call, attempts in traffic:
         name = call.route or "default"
-        needs = needs_from_json(call.needs, stream=any(a.stream for a in attempts))
+        needs = needs_from_json(call.needs, stream=call.stream)
+        if isinstance(call.extra, Mapping) and call.extra.get("model"):
+            report.skipped["they name a model themselves"] += 1
+            continue
         if needs is None:
             report.skipped["recorded without what they need"] += 1
             continue
@@ -323,7 +334,7 @@ def _take(
     everybody: Seen,
 ) -> None:
     report.calls += 1
-    usd, failed, ms = _recorded(attempts)
+    usd, failed, ms = _recorded(call, attempts)
     report.before.add(usd, failed, ms)
     before = f"{attempts[0].provider}:{attempts[0].model}" if attempts else NOBODY
     after = made.steps[0].candidate if made.steps else NOBODY
@@ -344,16 +355,24 @@ def _take(
     report.after.add(usd, failed, _drawn(made.steps, int(call.seed or 0), seen))
 
 
-def _recorded(attempts: Sequence[_Attempt]) -> tuple[float | None, float, float | None]:
+def _good(attempt: _Attempt) -> bool:
+    return attempt.outcome == "success" if attempt.accepted is None else attempt.accepted
+
+
+def _recorded(
+    call: _Call, attempts: Sequence[_Attempt]
+) -> tuple[float | None, float, float | None]:
     """Dollars, failed or not, and milliseconds of a call as it was."""
-    if not attempts:
-        return 0.0, 1.0, None
-    good = attempts[-1].outcome == "success"
-    costs = [a.cost_usd for a in attempts if a.cost_usd is not None or a.outcome == "success"]
-    usd = None if None in costs else sum(c for c in costs if c is not None)
-    last = attempts[-1]
-    ms = (last.started_at - attempts[0].started_at) * 1000 + (last.duration_ms or 0.0)
-    return usd, 0.0 if good else 1.0, ms if good else None
+    good = any(_good(a) for a in attempts)
+    usd: float | None = 0.0
+    for attempt in attempts:
+        if attempt.cost_usd is not None:
+            usd = None if usd is None else usd + attempt.cost_usd
+        elif _good(attempt):
+            usd = None
+    if call.outcome == "cancelled":
+        return usd, 0.0, None
+    return usd, 0.0 if good else 1.0, call.duration_ms if good else None
 
 
 def _tokens(
@@ -361,7 +380,7 @@ def _tokens(
 ) -> tuple[int, int]:
     """Input and output tokens of the call: as counted where it was answered, else estimated."""
     for attempt in reversed(attempts):
-        if attempt.outcome == "success" and attempt.completion_tokens is not None:
+        if _good(attempt) and attempt.completion_tokens is not None:
             return attempt.prompt_tokens or needs.input_tokens, attempt.completion_tokens
     if mean_output is not None:
         return needs.input_tokens, round(mean_output)
@@ -373,7 +392,7 @@ def mean_outputs(traffic: Traffic) -> dict[str, float]:
     sums: dict[str, list[int]] = {}
     for call, attempts in traffic:
         for attempt in attempts:
-            if attempt.outcome == "success" and attempt.completion_tokens is not None:
+            if _good(attempt) and attempt.completion_tokens is not None:
                 sums.setdefault(call.route or "default", []).append(attempt.completion_tokens)
     return {route: sum(counts) / len(counts) for route, counts in sums.items()}
 

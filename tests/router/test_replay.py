@@ -40,7 +40,12 @@ def policy(*candidates: str, prefer: str = "order", **models: Any) -> Any:
 
 def call(number: int, *attempts: Attempt, needs: Any = None) -> tuple[Call, list[Attempt]]:
     wanted = needs if needs is not None else Needs(input_tokens=100).as_json()
-    return Call(f"call{number:04}", "default", 1.8e9 + number, wanted, seed=number), list(attempts)
+    spent = sum(a.duration_ms or 0 for a in attempts)
+    made = Call(
+        f"call{number:04}", "default", 1.8e9 + number, wanted, seed=number,
+        outcome=attempts[-1].outcome if attempts else "rejected", duration_ms=spent,
+    )  # fmt: skip
+    return made, list(attempts)
 
 
 def attempt(provider: str, outcome: str = "success", ms: float = 100, **more: Any) -> Attempt:
@@ -124,10 +129,12 @@ def test_failures_and_interruptions_count_as_they_were() -> None:
 def test_what_cannot_be_planned_is_said() -> None:
     other = Call("x", "gone", 1.8e9, Needs().as_json()), [attempt("a")]
     bare = Call("y", "default", 1.8e9), [attempt("a")]
-    found = run([other, bare], policy("a:m"))
+    own = Call("z", "default", 1.8e9, Needs().as_json(), extra={"model": "a:x"}), [attempt("a")]
+    found = run([other, bare, own], policy("a:m"))
     assert found["calls"] == 0
     assert found["skipped"] == {
         "no route 'gone' in the new file": 1, "recorded without what they need": 1,
+        "they name a model themselves": 1,
     }  # fmt: skip
 
 
