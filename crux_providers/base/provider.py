@@ -24,8 +24,9 @@ from .errors import (
 )
 from .flow import Attempt
 from .interfaces import Codec, Transport
+from .listing import ModelListing
 from .logging import LogContext, get_logger
-from .models import ChatRequest, ChatResponse, ModelRegistrySnapshot, parse_structured
+from .models import ChatRequest, ChatResponse, parse_structured
 from .observing import observe_end, observe_error, observe_first, observe_success
 from .ports import load, resolve
 from .provider_call import PreparedCall, aevents_of, events_of
@@ -53,7 +54,7 @@ class CallOptions:
 _NO_OPTIONS = CallOptions()
 
 
-class BaseProvider:
+class BaseProvider(ModelListing):
     """One provider, ready to answer.
 
     Arguments, all by keyword and the same for every provider: ``api_key`` (else the declared
@@ -412,24 +413,6 @@ class BaseProvider:
             except ProviderError:
                 return None  # the start of the stream says so, as its terminal event
         return choice
-
-    # -- models -------------------------------------------------------------------------------
-
-    def list_models(self, refresh: bool = False) -> ModelRegistrySnapshot:
-        """The stored listing with observed capabilities over it.
-
-        ``refresh`` fetches it from the provider first and raises ProviderError where that fails;
-        the stored snapshot then stays as it was.
-        """
-        from .repositories.model_registry.repository import ModelRegistryRepository
-
-        return ModelRegistryRepository().list_models(self.provider_name, refresh=refresh)
-
-    async def alist_models(self, refresh: bool = False) -> ModelRegistrySnapshot:
-        """The async twin of :meth:`list_models`; the work runs in a thread."""
-        import asyncio
-
-        return await asyncio.to_thread(self.list_models, refresh)
 
     # -- life ---------------------------------------------------------------------------------
 

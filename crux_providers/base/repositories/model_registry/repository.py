@@ -9,7 +9,8 @@ from typing import Any
 
 from ...capabilities import load_observed, merge_capabilities
 from ...errors import ErrorCode, ProviderError, classify_exception
-from ...get_models_base import load_snapshot, no_fetcher, refreshing
+from ...get_models_base import load_snapshot, no_fetcher, refreshing, run_fetcher
+from ...listing import fetch_listing, lists_plainly
 from ...models import ModelRegistrySnapshot
 from ...ports import PORTS, resolve
 
@@ -47,7 +48,7 @@ class ModelRegistryRepository:
         return replace(snapshot, models=models)
 
     def _refresh(self, provider: str) -> None:
-        entry = _entry_point(_fetcher(provider), provider)
+        entry = _entry(provider)
         before = load_snapshot(provider).fetched_at
         try:
             with refreshing():
@@ -61,6 +62,17 @@ class ModelRegistryRepository:
                 "the refresh brought no models; the stored listing is as it was",
                 provider=provider,
             )
+
+
+def _entry(provider: str) -> Callable[[], Any]:
+    """What refreshes ``provider``: its fetcher, else its endpoint as the dialect reads it."""
+    try:
+        module = _fetcher(provider)
+    except ProviderError as error:
+        if error.code is ErrorCode.NOT_FOUND and lists_plainly(provider):
+            return lambda: run_fetcher(provider, lambda: fetch_listing(provider))
+        raise
+    return _entry_point(module, provider)
 
 
 def _fetcher(provider: str) -> ModuleType:
