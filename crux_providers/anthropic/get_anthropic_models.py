@@ -11,8 +11,9 @@ from typing import Any
 
 from ..base.errors import ErrorCode, ProviderError
 from ..base.get_models_base import run_fetcher
-from ..base.listing import SdkSettings, fetch_listing, needs_sync, run_program, sdk_failures
+from ..base.listing import SdkSettings, fetch_listing, needs_sync, run_program
 from ..base.models import JSON
+from ..transports.listing_errors import listing_failures
 
 PAGE_SIZE = 1000
 
@@ -52,7 +53,7 @@ def sdk_listing(settings: SdkSettings) -> Iterator[JSON]:
         max_retries=0,
     )
     try:
-        with sdk_failures(anthropic):
+        with listing_failures():
             found = client.models.list(limit=PAGE_SIZE)
             yield {"data": [model.to_dict(mode="json") for model in found]}
     finally:

@@ -12,13 +12,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
 from .errors import ErrorCode, ProviderError, WireFailure, classify_exception
-from .get_models_base import load_cached_models, refreshing
+from .get_models_base import _infer_updated_at_from_id, load_cached_models, refreshing
 from .logging import configure_logging, get_logger, log_event
 from .models import JSON, ModelInfo, ModelRegistrySnapshot
 from .timeouts import CallScope
@@ -33,6 +32,8 @@ SdkListing = Callable[["SdkSettings"], Iterable[JSON]]
 """The pages of an SDK's listing in the form of the listing endpoint; it imports the SDK first."""
 EndpointListing = Callable[["ModelListing"], Iterable[JSON]]
 """The pages of the listing endpoint, over the provider's own transport."""
+Dated = Literal["created", "changed"]
+"""What the date of an entry in the listing says."""
 NextPage = Callable[[Mapping[str, JSON]], Mapping[str, str] | None]
 """The query of the page after this one, or None where it was the last."""
 
@@ -134,10 +135,19 @@ class ModelListing:
         """Whether the SDK was asked for, by name or by a ready client: nothing else will do."""
         return self._client is not None or self._transport_choice == "sdk"
 
-    def listed(self, pages: Iterable[JSON]) -> list[ModelInfo]:
-        """The models of ``pages``, each as the provider's dialect reads it."""
+    def listed(self, pages: Iterable[JSON], dated: Dated = "created") -> list[ModelInfo]:
+        """The models of ``pages``, each as the provider's dialect reads it.
+
+        A date in the id stands over the day of creation, a day of change over both.
+        """
         codec, _ = self._codec(self._declared.dialect)
-        return [model for page in pages for model in codec.models(page)]
+        models = [model for page in pages for model in codec.models(page)]
+        if dated == "changed":
+            return models
+        return [
+            replace(model, updated_at=_infer_updated_at_from_id(model.id) or model.updated_at)
+            for model in models
+        ]
 
     def pages(
         self, first: Mapping[str, str] | None = None, next_page: NextPage | None = None
@@ -205,12 +215,14 @@ def fetch_listing(
     sdk: SdkListing | None = None,
     sdk_by_default: bool = True,
     endpoint: EndpointListing | None = None,
+    dated: Dated = "created",
 ) -> tuple[list[ModelInfo], str]:
     """The models of provider ``name`` and their source, ``<name>_sdk_enriched`` or ``api``.
 
     ``sdk`` lists with the official SDK and is used where that is installed, or where
     ``sdk_by_default`` is false, only for a provider whose transport is the SDK; else ``endpoint``
-    does, which without more to say is one page. Raises ProviderError.
+    does, which without more to say is one page. ``dated`` says what the listing's dates are. Raises
+    ProviderError.
     """
     with provider_for(name) as provider:
         settings = None
@@ -218,14 +230,15 @@ def fetch_listing(
             settings = provider.sdk_settings()
         if sdk is not None and settings is not None:
             try:
-                return provider.listed(sdk(settings)), f"{name}_sdk_enriched"
+                return provider.listed(sdk(settings), dated), f"{name}_sdk_enriched"
             except ModuleNotFoundError as exc:
                 if provider.wants_sdk:
                     raise not_installed(name, exc) from exc
             except WireFailure as failure:
                 codec, _ = provider._codec(provider._declared.dialect)
                 raise codec.classify(failure).locate(name, None) from failure
-        return provider.listed(endpoint(provider) if endpoint else provider.pages()), "api"
+        pages = endpoint(provider) if endpoint else provider.pages()
+        return provider.listed(pages, dated), "api"
 
 
 def not_installed(name: str, exc: ImportError | None = None) -> ProviderError:
@@ -236,26 +249,6 @@ def not_installed(name: str, exc: ImportError | None = None) -> ProviderError:
         provider=name,
         cause=exc,
     )
-
-
-@contextmanager
-def sdk_failures(sdk: ModuleType) -> Iterator[None]:
-    """The errors of an SDK of OpenAI's or Anthropic's make, as the WireFailure each stands for."""
-    try:
-        yield
-    except sdk.APIStatusError as exc:
-        headers = {str(k).lower(): str(v) for k, v in exc.response.headers.items()}
-        raise WireFailure(
-            "status", str(exc), status=exc.status_code, headers=headers,
-            body=exc.response.content, cause=exc,
-        ) from exc  # fmt: skip
-    except sdk.APITimeoutError as exc:
-        raise WireFailure("timeout", str(exc), cause=exc, phase="total") from exc
-    except sdk.APIConnectionError as exc:
-        words = str(exc.__cause__ or exc)
-        raise WireFailure("connect", words, cause=exc) from exc
-    except (sdk.APIError, ValueError) as exc:  # a 200 that is no listing
-        raise ProviderError(ErrorCode.MALFORMED, f"the SDK could not read it: {exc}") from exc
 
 
 def needs_sync(client: Any, *asynchronous: type) -> None:

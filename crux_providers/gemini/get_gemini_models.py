@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..base.errors import ErrorCode, ProviderError, WireFailure
+from ..base.errors import ErrorCode, ProviderError
 from ..base.get_models_base import run_fetcher
 from ..base.listing import SdkSettings, fetch_listing, run_program
 from ..base.models import JSON
+from ..transports.listing_errors import listing_failures
 
 PAGE_SIZE = 1000
 
@@ -39,7 +40,7 @@ def next_page(page: Mapping[str, JSON]) -> dict[str, str] | None:
 def sdk_listing(settings: SdkSettings) -> Iterator[JSON]:
     """The listing by Google's SDK over REST, as the endpoint's JSON without what it drops."""
     from google.ai import generativelanguage
-    from google.api_core import client_options, exceptions
+    from google.api_core import client_options
     from google.protobuf.json_format import MessageToDict
 
     client = settings.client
@@ -55,20 +56,9 @@ def sdk_listing(settings: SdkSettings) -> Iterator[JSON]:
         )
     request = generativelanguage.ListModelsRequest(page_size=PAGE_SIZE)
     metadata = tuple(settings.headers.items())
-    try:
+    with listing_failures():
         found = client.list_models(request, timeout=settings.timeout, retry=None, metadata=metadata)
         yield {"models": [MessageToDict(type(model).pb(model)) for model in found]}
-    except exceptions.GoogleAPICallError as exc:
-        answer = exc.response
-        raise WireFailure(
-            "status", exc.message, status=exc.code,
-            headers={str(k).lower(): str(v) for k, v in getattr(answer, "headers", {}).items()},
-            body=getattr(answer, "content", b""), cause=exc,
-        ) from exc  # fmt: skip
-    except exceptions.GoogleAPIError as exc:
-        raise WireFailure("connect", str(exc), cause=exc) from exc
-    except ValueError as exc:
-        raise ProviderError(ErrorCode.MALFORMED, f"the SDK could not read it: {exc}") from exc
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..base.errors import ProviderError, WireFailure
+from ..base.errors import ProviderError
 from ..base.get_models_base import run_fetcher
 from ..base.listing import ModelListing, SdkSettings, fetch_listing, needs_sync, run_program
 from ..base.models import JSON
+from ..transports.listing_errors import listing_failures
 
 Show = Callable[[str], Any]
 
@@ -22,7 +23,10 @@ Show = Callable[[str], Any]
 def run() -> list[dict[str, Any]]:
     """Fetch, normalize and store the models; those stored before where that fails."""
     return run_fetcher(
-        "ollama", lambda: fetch_listing("ollama", sdk=sdk_listing, endpoint=endpoint_listing)
+        "ollama",
+        lambda: fetch_listing(
+            "ollama", sdk=sdk_listing, endpoint=endpoint_listing, dated="changed"
+        ),
     )
 
 
@@ -56,13 +60,8 @@ def sdk_listing(settings: SdkSettings) -> Iterator[JSON]:
             return None
         return {"capabilities": found.capabilities, "model_info": found.modelinfo}
 
-    try:
+    with listing_failures():
         yield described(client.list().model_dump(mode="json", exclude_none=True), show)
-    except ollama.ResponseError as exc:
-        body = exc.error.encode()
-        raise WireFailure(
-            "status", exc.error, status=exc.status_code, body=body, cause=exc
-        ) from exc
 
 
 def described(page: JSON, show: Show) -> JSON:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..base.get_models_base import run_fetcher
-from ..base.listing import SdkSettings, fetch_listing, needs_sync, run_program, sdk_failures
+from ..base.listing import SdkSettings, fetch_listing, needs_sync, run_program
 from ..base.models import JSON
+from ..transports.listing_errors import listing_failures
 
 
 def run() -> list[dict[str, Any]]:
@@ -28,7 +29,7 @@ def sdk_listing(settings: SdkSettings) -> Iterator[JSON]:
         max_retries=0,
     )
     try:
-        with sdk_failures(openai):
+        with listing_failures():
             yield {"data": [model.to_dict(mode="json") for model in client.models.list()]}
     finally:
         if client is not settings.client:
