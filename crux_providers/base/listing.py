@@ -70,8 +70,12 @@ class ModelListing:
     if TYPE_CHECKING:
 
         @property
-        def transport(self) -> Transport: ...
-        def resolve_key(self) -> str | None: ...
+        def transport(self) -> Transport:
+            """The provider's transport."""
+
+        def resolve_key(self) -> str | None:
+            """The provider's key."""
+
         def _codec(self, dialect: str) -> tuple[Codec, Any]: ...
 
     def list_models(self, refresh: bool = False) -> ModelRegistrySnapshot:
@@ -91,6 +95,13 @@ class ModelListing:
         import asyncio
 
         return await asyncio.to_thread(self.list_models, refresh)
+
+    def fetch_models(self) -> ModelRegistrySnapshot:
+        """The listing as the provider gives it now, not stored; raises ProviderError."""
+        from .repositories.model_registry.repository import ModelRegistryRepository
+
+        with _using(self):
+            return ModelRegistryRepository().fetch(self._declared.name)
 
     def fetch_json(self, path: str, body: Mapping[str, JSON] | None = None) -> Any:
         """The JSON at ``path`` (after the base URL), over this provider's transport.
