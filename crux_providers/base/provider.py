@@ -22,6 +22,7 @@ from .errors import (
     passes_through,
     request_id_of,
 )
+from .events import usage_fields
 from .flow import Attempt
 from .interfaces import Codec, Transport
 from .listing import ModelListing
@@ -38,6 +39,7 @@ from .streaming_adapter import (
     BaseStreamingAdapter,
     StreamController,
 )
+from .streaming_lifecycle import StreamLifecycle
 from .timeouts import CallScope, TimeoutConfig, get_timeout_config
 from .wire import Endpoint, WireRequest, WireResponse
 
@@ -144,6 +146,13 @@ class BaseProvider(ModelListing):
     def adjust(self, wire: WireRequest, request: ChatRequest) -> WireRequest:
         """A provider's quirk on the encoded call; most have none."""
         return wire
+
+    def reported_cost(self, usage: Mapping[str, Any]) -> float | None:
+        """US dollars an answer cost by the provider's own word, or None where it says none.
+
+        ``usage`` has the fields of the provider's usage that are no token counts.
+        """
+        return None
 
     # -- settings -----------------------------------------------------------------------------
 
@@ -287,6 +296,8 @@ class BaseProvider(ModelListing):
         extra = meta.extra
         if call.wire.degraded:
             extra["degraded"] = list(call.wire.degraded)
+        if (cost := self.reported_cost(usage_fields(extra))) is not None:
+            extra["cost_usd"] = cost
         response = replace(
             response,
             structured=parse_structured(response.text, call.request.response_format)
@@ -387,6 +398,11 @@ class BaseProvider(ModelListing):
         retries = self._max_retries if options.max_retries is None else options.max_retries
         retry = RetryConfig(max_attempts=1 + retries)
         name = self.provider_name
+
+        def ended(life: StreamLifecycle) -> None:
+            life.cost_usd = self.reported_cost(life.usage_fields)
+            observe_end(name, model, request, life)
+
         return {
             "ctx": LogContext(provider=name, model=model),
             "provider_name": name,
@@ -397,7 +413,7 @@ class BaseProvider(ModelListing):
             "response_format": request.response_format,
             "owned": getattr(self.transport_kind, "owned", True),
             "on_first": lambda life: observe_first(name, model),
-            "on_end": lambda life: observe_end(name, model, request, life),
+            "on_end": ended,
         }
 
     @property
