@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..base.errors import ProviderError
+from ..base.errors import ErrorCode, ProviderError
 from ..base.get_models_base import run_fetcher
 from ..base.listing import ModelListing, SdkSettings, fetch_listing, needs_sync, run_program
 from ..base.models import JSON
@@ -37,7 +37,7 @@ def endpoint_listing(provider: ModelListing) -> Iterator[JSON]:
         try:
             return provider.fetch_json("/api/show", {"model": name})
         except ProviderError as error:
-            if error.status is None:
+            if error.status is None and error.code is not ErrorCode.MALFORMED:
                 raise
             return None  # gone meanwhile, or damaged: the tag alone stays
 
@@ -56,7 +56,7 @@ def sdk_listing(settings: SdkSettings) -> Iterator[JSON]:
     def show(name: str) -> Any:
         try:
             found = client.show(name)
-        except ollama.ResponseError:
+        except (ollama.ResponseError, ValueError):  # the SDK checks what it reads
             return None
         return {"capabilities": found.capabilities, "model_info": found.modelinfo}
 

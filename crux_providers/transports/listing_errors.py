@@ -33,9 +33,7 @@ def _meaning(exc: Exception) -> Exception:
     status = getattr(exc, "status_code", None) or getattr(exc, "code", None)
     if isinstance(status, int) and status >= 400:
         return _status(exc, status)
-    if "APITimeoutError" in names:  # OpenAI, Anthropic
-        return WireFailure("timeout", str(exc), cause=exc, phase="total")
-    if "APIConnectionError" in names:
+    if "APIConnectionError" in names:  # OpenAI, Anthropic; the cause is their HTTP library's
         cause = exc.__cause__
         known = wire_failure(cause) if cause is not None else None
         return known or WireFailure("connect", str(exc), cause=exc)

@@ -205,6 +205,20 @@ def test_ollama_asks_each_model_what_it_can_do(
     assert [e.target for e in server.exchanges] == ["/api/tags", "/api/show", "/api/show"]
 
 
+@pytest.mark.parametrize("sdk", ["with", "without"])
+def test_ollamas_day_of_change_stands_over_a_date_in_the_name(
+    sdk: str, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags = {"models": [{"model": "m:2024-01-02", "modified_at": "2025-03-04T05:06:07Z"}]}
+    listing, damage = json.dumps(tags).encode(), b"{}" if sdk == "with" else b"{"
+    server.play(lambda x: x.answer(listing if x.target == "/api/tags" else damage))
+    if sdk == "without":
+        monkeypatch.setitem(sys.modules, "ollama", None)
+    with provider_at(server, "ollama") as provider:
+        (model,) = provider.list_models(refresh=True).models
+    assert (model.id, model.updated_at) == ("m:2024-01-02", "2025-03-04")
+
+
 def test_a_recorded_listing_of_openai_reads_whole(
     recordings: Path, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,14 +360,18 @@ def test_an_empty_listing_replaces_nothing(
     assert load_snapshot(name) == before
 
 
-def test_a_listing_ends_at_its_deadline(server: ScriptedServer) -> None:
+@pytest.mark.parametrize("sdk", ["with", "without"])
+@pytest.mark.parametrize("name", ["anthropic", "openai", "ollama"])
+def test_a_listing_ends_at_its_deadline(
+    name: str, sdk: str, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sdk == "without":
+        monkeypatch.setitem(sys.modules, name, None)
     server.play(lambda exchange: exchange.stall())
-    with (
-        provider_at(server, "anthropic", timeout=0.2, transport=httpx.HTTPTransport()) as provider,
-        pytest.raises(ProviderError) as caught,
-    ):
+    with provider_at(server, name, timeout=0.1) as provider, pytest.raises(ProviderError) as caught:
         provider.list_models(refresh=True)
-    assert caught.value.code in (ErrorCode.TIMEOUT, ErrorCode.TRANSIENT)
+    assert caught.value.code is ErrorCode.TIMEOUT
+    assert server.requests == 1
 
 
 def test_an_sdk_asked_for_by_name_and_missing_is_one_clear_error(

@@ -91,6 +91,14 @@ def test_a_provider_that_does_not_exist_is_wrong_usage(capsys: pytest.CaptureFix
     assert "invalid choice" in capsys.readouterr().err
 
 
+def test_a_refused_key_has_failed_and_is_not_skipped(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.play(lambda exchange: exchange.answer(b'{"error": {"message": "no such key"}}', 401))
+    assert main(["--provider", "openai", "--fail-on-error"]) == 1
+    assert "[openai] failed: auth: " in capsys.readouterr().out
+
+
 def test_an_unreachable_provider_has_failed(monkeypatch: pytest.MonkeyPatch, crux_db: Path) -> None:
     with ScriptedServer() as gone:
         monkeypatch.setenv("OLLAMA_HOST", gone.url.removesuffix("/v1"))
