@@ -14,6 +14,7 @@ from crux_providers import catalog
 from crux_providers.base.models import ModelInfo, ModelRegistrySnapshot
 from crux_providers.catalog import CatalogEntry, Price
 from crux_providers.config import defaults
+from crux_providers.config.declaration import declarations
 from crux_providers.persistence.store import get_store
 
 
@@ -75,7 +76,9 @@ class FactFinder:
         """Every model of a provider: those listed, in order, else those the catalogue names."""
         provider = snapshot.provider
         listed = {model.id: model for model in snapshot.models}
-        names = list(listed) or list(catalog.model_names(provider))
+        # A gateway of the file's own may be named like a vendor without being it.
+        known = catalog.model_names(provider) if provider in declarations() else ()
+        names = list(listed or known)
         own = (ref.partition(":") for ref in self._declared)
         names += [m for p, _, m in own if p == provider and m not in listed and m not in names]
         day = _day_of(snapshot.fetched_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ def models() -> None:
     """List the providers' models, fetch their listings anew, see what has changed."""
 
 
-def _names(chosen: Sequence[str]) -> list[str]:
-    """The providers chosen, or all; wrong usage for a name that is none."""
+def _names(chosen: Sequence[str], more: Iterable[str] = ()) -> list[str]:
+    """The providers chosen, or all and ``more``; wrong usage for a name that is none."""
     from crux_providers.base import ProviderFactory
 
-    known = ProviderFactory.names()
+    known = list(dict.fromkeys((*ProviderFactory.names(), *more)))
     for name in chosen:
         if name not in known:
             raise click.BadParameter(
@@ -41,8 +41,8 @@ def _names(chosen: Sequence[str]) -> list[str]:
 def list_models(chosen: tuple[str, ...], routes_file: Path | None, as_json: bool) -> int:
     """Show models with context, price and capabilities, each with its source and date.
 
-    A provider whose models were never fetched is shown as the catalogue knows it. Figures more than
-    90 days old are flagged.
+    A provider whose models were never fetched is shown as the catalogue knows it, a gateway of the
+    routes file as that declares it. Figures more than 90 days old are flagged.
     """
     from crux_integrations.router.config import RoutesError, load_routes
     from crux_providers.base.repositories.model_registry import ModelRegistryRepository
@@ -56,7 +56,7 @@ def list_models(chosen: tuple[str, ...], routes_file: Path | None, as_json: bool
     finder = FactFinder(config, datetime.now(UTC).date())
     repository = ModelRegistryRepository()
     found = []
-    for name in _names(chosen):
+    for name in _names(chosen, config.providers):
         snapshot = repository.list_models(name)
         found.append((snapshot, finder.models(snapshot)))
     if as_json:

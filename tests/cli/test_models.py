@@ -97,6 +97,21 @@ def test_figures_older_than_ninety_days_are_flagged(routes: Path) -> None:
     assert old["price"]["stale"] is True
 
 
+def test_a_gateway_of_the_routes_file_is_shown_as_declared(
+    routes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    routes.write_text(
+        ROUTES.replace("models:", "models:\n  groq:mine: {context: 9}", 1).replace(
+            "version: 1",
+            "version: 1\nproviders:\n  groq: {dialect: openai_chat, base_url: 'http://127.0.0.1:9'}",
+        )
+    )
+    assert run("list", "--provider", "groq", "--json") == 0
+    (provider,) = json.loads(capsys.readouterr().out)
+    (model,) = provider["models"]  # none of the vendor's of that name
+    assert (model["id"], model["context"]["value"], model["price"]) == ("mine", 9, None)
+
+
 def test_what_nobody_states_is_unknown(
     crux_db: Path, routes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
