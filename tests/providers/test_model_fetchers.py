@@ -249,6 +249,24 @@ def test_a_refresh_uses_the_providers_own_key_and_address(
     assert {e.headers["x-mine"] for e in server.exchanges} == {"yes"}
 
 
+@pytest.mark.parametrize("name", ["deepseek", "openrouter", "xai"])
+def test_what_the_environment_holds_for_openai_goes_to_nobody_else(
+    name: str, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-of-mine")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "project-of-mine")
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "admin-of-mine")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Proxy-Secret: of-mine\nX-Mine: of-mine")
+    monkeypatch.setenv("OPENAI_API_KEY", "key-of-mine")
+    server.play(serve(name))
+    with provider_at(server, name, headers={"X-Mine": "yes"}) as provider:
+        assert provider.list_models(refresh=True).metadata["source"] == f"{name}_sdk_enriched"
+    (exchange,) = server.exchanges
+    assert "of-mine" not in str(exchange.headers)
+    assert exchange.headers["x-mine"] == "yes"
+    assert exchange.headers["authorization"] == "Bearer a-real-key"
+
+
 async def test_the_async_twin_does_the_same(server: ScriptedServer) -> None:
     server.play(serve("openai"))
     async with provider_at(server, "openai") as provider:
