@@ -82,7 +82,7 @@ def test_each_figure_has_its_source_and_date(
     assert f"vision (observed {TODAY})" in shown
 
 
-def test_figures_older_than_ninety_days_are_flagged(routes: Path) -> None:
+def test_figures_older_than_ninety_days_are_flagged(crux_db: Path, routes: Path) -> None:
     snapshot = ModelRegistryRepository().list_models("anthropic")
     config = load_routes(routes)
 
