@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = {
     "routes": "routes:routes",
     "capabilities": "capabilities:capabilities",
     "attempts": "attempts:attempts",
+    "models": "models:models",
     "replay": "replay:replay",
     "doctor": "doctor:doctor",
 }

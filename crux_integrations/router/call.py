@@ -189,14 +189,16 @@ class RouteCall:
         """Complete the record with how the attempt ended."""
         record.duration_ms = (time.monotonic() - self.started) * 1000 - record.started_ms
         usage: Usage | None = None
+        cost: float | None = None
         if response is not None:
+            cost = response.meta.extra.get("cost_usd")
             usage = response.usage if response.usage.total is not None else None
             record.request_id = response.meta.request_id
             record.response_id = response.meta.response_id
             record.model_name = response.meta.model_name
             record.status = response.meta.status
         if life is not None:
-            usage = life.usage
+            usage, cost = life.usage, life.cost_usd
             record.ttft_ms = life.time_to_first_token_ms
             record.request_id = life.ctx.request_id
             record.response_id = life.ctx.response_id
@@ -204,12 +206,10 @@ class RouteCall:
         if usage is not None:
             details = {"details": dict(usage.details)} if usage.details else {}
             record.usage = {**usage.tokens, **details}
-            record.cost_usd = self.cost_of(target, usage)
-            record.list_usd = (
-                self.cost_of(target, replace(usage, details={}))
-                if usage.details
-                else record.cost_usd
-            )
+            if cost is None:
+                cost = self.cost_of(target, usage)
+            record.list_usd = self.cost_of(target, replace(usage, details={}))
+        record.cost_usd = cost  # the provider's own word, else tokens at list price
         match outcome:
             case None:
                 record.accepted = True

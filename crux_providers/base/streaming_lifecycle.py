@@ -16,7 +16,7 @@ from typing import Any
 from . import metrics, tracing
 from .cancellation import CancelledError
 from .errors import ErrorCode, ProviderError, classify_exception, passes_through
-from .events import ChatStreamEvent
+from .events import ChatStreamEvent, usage_fields
 from .logging import LogContext, log_event
 from .models import Usage, parse_structured
 
@@ -78,6 +78,7 @@ class StreamLifecycle:
         "_started_at",
         "_translator",
         "attempt",
+        "cost_usd",
         "ctx",
         "emitted_count",
         "ended",
@@ -97,6 +98,7 @@ class StreamLifecycle:
         "tool_calls",
         "total_duration_ms",
         "usage",
+        "usage_fields",
     )
 
     def __init__(
@@ -125,6 +127,8 @@ class StreamLifecycle:
         self.reasoned = False
         self.logprobs = False
         self.usage: Usage | None = None
+        self.usage_fields: Mapping[str, Any] = {}
+        self.cost_usd: float | None = None
         self.finish_reason: str | None = None
         self.model_name: str | None = None
         self.structured: Any = None
@@ -190,6 +194,8 @@ class StreamLifecycle:
             self.take_ids(event.meta)
             self.model_name = event.meta.get("model_name") or self.model_name
             self.logprobs = self.logprobs or bool(event.meta.get("logprobs"))
+            if "wire_fields" in event.meta:
+                self.usage_fields = usage_fields(event.meta)
         if event.structured is not None:
             self.structured = event.structured
         if not event.commits:
