@@ -449,7 +449,7 @@ def test_every_provider_has_a_fetcher_that_imports_no_sdk() -> None:
         f"importlib.import_module('crux_providers.{n}.get_{n}_models').run\n" for n in names
     )
     code += (
-        "print(sorted({'openai','anthropic','ollama','google','litellm','xllamacpp','httpx'}"
+        "print(sorted({'openai','anthropic','ollama','google.generativeai','litellm','xllamacpp','httpx'}"
         " & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
