@@ -31,6 +31,7 @@ class ToolCallDelta:
     signature: str | None = None
     dialect: str | None = None
     extra: Mapping[str, JSON] | None = None
+    provider: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -101,6 +102,7 @@ class _OpenCall:
     pieces: list[str] = field(default_factory=list)
     signature: str | None = None
     dialect: str | None = None
+    provider: str | None = None
     extra: dict[str, JSON] = field(default_factory=dict)
 
 
@@ -189,6 +191,7 @@ class StreamFolder:
             call.pieces.append(piece.arguments)
         call.signature = piece.signature or call.signature
         call.dialect = piece.dialect or call.dialect
+        call.provider = piece.provider or call.provider
         if piece.extra:
             call.extra.update(piece.extra)
 
@@ -229,6 +232,7 @@ class StreamFolder:
                 signature=c.signature,
                 dialect=c.dialect,
                 extra=c.extra or None,
+                provider=c.provider,
             )
             for _, c in sorted(self._calls.items())
         )

@@ -1,0 +1,141 @@
+"""Tool calls and their results: ids the target takes, every result at its call, none missing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from crux_providers.base.models import Message, ToolCall
+
+from . import repair_words as words
+from .repair_rules import Rules
+from .repair_words import Notes
+
+NO_RESULT = "There is no result of this call."
+"""What answers a call that the history left open and went on from."""
+
+
+def pair(turns: list[Message], rules: Rules, notes: Notes) -> list[Message]:
+    """``turns`` with calls and results matched as ``rules`` want it.
+
+    A result answers the oldest open call of its id: dialects without ids of their own may number
+    each turn's calls anew.
+    """
+    if not any(turn.tool_calls or turn.role == "tool" for turn in turns):
+        return turns
+    ids = _Ids(rules, notes)
+    open_calls: dict[str, list[tuple[int, ToolCall]]] = {}
+    made: list[Message] = []
+    results: dict[int, list[Message]] = {}  # by the place of the turn that called
+    homes: dict[int, int] = {}  # the places of results, and of the turns that called
+    for turn in turns:
+        place = len(made)
+        if turn.tool_calls:
+            calls = ids.taken(turn.tool_calls)
+            for old, new in zip(turn.tool_calls, calls, strict=True):
+                open_calls.setdefault(old.id, []).append((place, new))
+            same = all(new is old for new, old in zip(calls, turn.tool_calls, strict=True))
+            turn = turn if same else replace(turn, tool_calls=calls)
+        elif turn.role == "tool" and not rules.stands_alone(turn):
+            waiting = open_calls.get(turn.tool_call_id or "")
+            if waiting:
+                homes[place], call = waiting.pop(0)
+                turn = _answer(turn, call, rules)
+                results.setdefault(homes[place], []).append(turn)
+            elif rules.results == "free":
+                turn = replace(turn, tool_call_id=ids.of_unknown(turn.tool_call_id))
+            else:
+                notes.add(words.ORPHAN)
+                if is_blank(turn):
+                    continue
+                turn = Message("user", turn.content)
+        made.append(turn)
+    if rules.results == "free":
+        return made
+    left: dict[int, list[ToolCall]] = {}
+    for waiting in open_calls.values():
+        for place, call in waiting:
+            left.setdefault(place, []).append(call)
+    return list(_emitted(made, results, homes, left, rules, notes))
+
+
+def is_blank(turn: Message) -> bool:
+    """Whether the content of a turn is white space and nothing else."""
+    if isinstance(turn.content, str):
+        return not turn.content.strip()
+    return all(p.type == "text" and not (p.text or "").strip() for p in turn.content)
+
+
+def _answer(turn: Message, call: ToolCall, rules: Rules) -> Message:
+    name = turn.name or (call.name if rules.result_names else None)
+    if turn.tool_call_id == call.id and turn.name == name:
+        return turn
+    return replace(turn, tool_call_id=call.id, name=name)
+
+
+def _emitted(
+    made: list[Message],
+    results: dict[int, list[Message]],
+    homes: dict[int, int],
+    left: dict[int, list[ToolCall]],
+    rules: Rules,
+    notes: Notes,
+) -> Iterable[Message]:
+    adjacent = rules.results == "adjacent"
+    run = -1  # the place of the turn whose results may follow here
+    for place, turn in enumerate(made):
+        if place in homes:
+            if not adjacent:
+                yield turn
+            elif homes[place] != run:
+                notes.add(words.LATE)
+            continue
+        if turn.role != "tool":
+            run = place
+        yield turn
+        if not turn.tool_calls:
+            continue
+        answered = results.get(place, [])
+        if adjacent:
+            yield from answered
+        if answered or place + 1 < len(made):
+            for call in left.get(place, ()):
+                notes.add(words.UNANSWERED)
+                yield Message(
+                    "tool", NO_RESULT, call.name, tool_call_id=call.id, is_error=rules.error_mark
+                )
+
+
+class _Ids:
+    """Wire ids: as they are where the API takes them, else made from them, always the same."""
+
+    def __init__(self, rules: Rules, notes: Notes) -> None:
+        self._rules = rules
+        self._valid = re.compile(rules.tool_id)
+        self._notes = notes
+        self._seen: dict[str, int] = {}
+
+    def taken(self, calls: Iterable[ToolCall]) -> list[ToolCall]:
+        """A turn's calls with ids the API takes."""
+        if self._rules.unique_ids == "turn":
+            self._seen = {}
+        return [self._taken(call) for call in calls]
+
+    def of_unknown(self, given: str | None) -> str | None:
+        """The id of a result whose call nobody knows."""
+        return given if given is None else self._id(given, 1)
+
+    def _taken(self, call: ToolCall) -> ToolCall:
+        count = self._seen[call.id] = self._seen.get(call.id, 0) + 1
+        wire_id = self._id(call.id, count)
+        return call if wire_id == call.id else replace(call, id=wire_id)
+
+    def _id(self, given: str, count: int) -> str:
+        if (count == 1 or not given) and self._valid.fullmatch(given):
+            return given
+        self._notes.add(words.IDS)
+        prefix, digits = self._rules.made_id
+        known_as = f"{given}\0{count}".encode("utf-8", "surrogatepass")
+        return prefix + hashlib.sha256(known_as).hexdigest()[:digits]
