@@ -11,8 +11,6 @@ from crux_providers.base.models import JSON, ChatRequest, ChatResponse, ContentP
 from .anthropic_messages_answer import STOP_REASONS, write_usage
 from .anthropic_messages_blocks import (
     DIALECT,
-    Notes,
-    in_wire_order,
     read_content,
     read_parts,
     write_block,
@@ -30,6 +28,8 @@ from .reading import (
     parse_json,
     rest_of,
 )
+from .repair import in_wire_order
+from .repair_words import Notes
 
 
 def parse_request(body: Any) -> ChatRequest:
@@ -232,7 +232,7 @@ def render_response(response: ChatResponse) -> dict[str, JSON]:
             if block is not None:
                 content.append(block)
         else:
-            content.append(write_call(item, item.id, notes))
+            content.append(write_call(item, item.id))
     fields = own_fields(response.meta.extra.get("wire_fields"))
     body: dict[str, JSON] = {
         "id": response.meta.response_id or "",
@@ -269,7 +269,7 @@ def answer_block(part: ContentPart, notes: Notes) -> dict[str, JSON] | None:
         case "image" | "pdf" if not isinstance(part.data, str) and part.url is None:
             return None
         case _:
-            return write_block(part, notes, unsigned_thinking=True)
+            return write_block(part, notes)
 
 
 def ending(finish: str | None, refusal: str | None, fields: Mapping[str, JSON]) -> dict[str, JSON]:

@@ -157,6 +157,9 @@ def _part(part: ContentPart, message: Message, rules: Rules, notes: Notes) -> Co
                 f"this {kind} part only has a meaning for {_owner(part, rules)}",
                 feature=_FEATURES.get(kind, kind),
             )
+        case kind if kind in FILES and part.name is not None and not rules.file_names:
+            notes.add(words.FILE_NAME)
+            return replace(_bare(part, rules, notes), name=None)
         case _:
             return _bare(part, rules, notes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from crux_providers.base.models import Message, ToolCall
@@ -28,8 +28,7 @@ def pair(turns: list[Message], rules: Rules, notes: Notes) -> list[Message]:
     ids = _Ids(rules, notes)
     open_calls: dict[str, list[tuple[int, ToolCall]]] = {}
     made: list[Message] = []
-    results: dict[int, list[Message]] = {}  # by the place of the turn that called
-    homes: dict[int, int] = {}  # the places of results, and of the turns that called
+    homes: dict[int, int] = {}  # places of results, and of the turns that called for them
     for turn in turns:
         place = len(made)
         if turn.tool_calls:
@@ -43,9 +42,8 @@ def pair(turns: list[Message], rules: Rules, notes: Notes) -> list[Message]:
             if waiting:
                 homes[place], call = waiting.pop(0)
                 turn = _answer(turn, call, rules)
-                results.setdefault(homes[place], []).append(turn)
             elif rules.results == "free":
-                turn = replace(turn, tool_call_id=ids.of_unknown(turn.tool_call_id))
+                turn = _renamed(turn, ids)
             else:
                 notes.add(words.ORPHAN)
                 if is_blank(turn):
@@ -58,7 +56,7 @@ def pair(turns: list[Message], rules: Rules, notes: Notes) -> list[Message]:
     for waiting in open_calls.values():
         for place, call in waiting:
             left.setdefault(place, []).append(call)
-    return list(_emitted(made, results, homes, left, rules, notes))
+    return list(_emitted(made, homes, left, rules, notes))
 
 
 def is_blank(turn: Message) -> bool:
@@ -75,37 +73,55 @@ def _answer(turn: Message, call: ToolCall, rules: Rules) -> Message:
     return replace(turn, tool_call_id=call.id, name=name)
 
 
+def _renamed(turn: Message, ids: _Ids) -> Message:
+    known = turn.tool_call_id
+    given = known if known is None else ids.of_unknown(known)
+    return turn if given == known else replace(turn, tool_call_id=given)
+
+
 def _emitted(
     made: list[Message],
-    results: dict[int, list[Message]],
     homes: dict[int, int],
     left: dict[int, list[ToolCall]],
     rules: Rules,
     notes: Notes,
-) -> Iterable[Message]:
-    adjacent = rules.results == "adjacent"
-    run = -1  # the place of the turn whose results may follow here
+) -> Iterator[Message]:
+    """The turns with every result where its call wants it."""
+    results: dict[int, list[int]] = {}
+    for place, home in homes.items():
+        results.setdefault(home, []).append(place)
+    late = {
+        home
+        for home, places in results.items()
+        if not _settled(made, home, places, home not in left, rules)
+    }
     for place, turn in enumerate(made):
-        if place in homes:
-            if not adjacent:
-                yield turn
-            elif homes[place] != run:
-                notes.add(words.LATE)
+        if homes.get(place) in late:
             continue
-        if turn.role != "tool":
-            run = place
         yield turn
-        if not turn.tool_calls:
-            continue
-        answered = results.get(place, [])
-        if adjacent:
-            yield from answered
-        if answered or place + 1 < len(made):
+        if place in late:
+            notes.add(words.LATE)
+            yield from (made[at] for at in results[place])
+        if place in results or place + 1 < len(made):
             for call in left.get(place, ()):
                 notes.add(words.UNANSWERED)
                 yield Message(
                     "tool", NO_RESULT, call.name, tool_call_id=call.id, is_error=rules.error_mark
                 )
+
+
+def _settled(made: list[Message], home: int, places: list[int], whole: bool, rules: Rules) -> bool:
+    """Whether the results at ``places`` stand where the call at ``home`` wants them."""
+    if rules.results == "matched":
+        return True
+    among: tuple[str, ...] = ("tool",)
+    start = home + 1
+    if rules.results == "together":  # the API takes turns of a role that follow each other as one
+        among = ("tool", "user")
+        while whole and made[start].role == "assistant":
+            start += 1
+    end = next((n for n in range(start, len(made)) if made[n].role not in among), len(made))
+    return made[start].role == "tool" and start <= places[0] and places[-1] < end
 
 
 class _Ids:
@@ -123,9 +139,9 @@ class _Ids:
             self._seen = {}
         return [self._taken(call) for call in calls]
 
-    def of_unknown(self, given: str | None) -> str | None:
+    def of_unknown(self, given: str) -> str:
         """The id of a result whose call nobody knows."""
-        return given if given is None else self._id(given, 1)
+        return self._id(given, 1)
 
     def _taken(self, call: ToolCall) -> ToolCall:
         count = self._seen[call.id] = self._seen.get(call.id, 0) + 1

@@ -52,6 +52,7 @@ class Rules:
     - ``carries``: by role, the kinds of files (:data:`FILES`) a turn other than a user's takes; the
       rest of them move to a user's turn after it. A role that is not named takes all.
     - ``named``: roles that may have a name (a tool turn keeps its own, which is the tool's).
+    - ``file_names``: whether a file may have a name.
     - ``refusals``: ``kept`` as such, sent as ``text``, or as text but for the dialect's ``own``,
       whose words never stood in its content.
     - ``error_mark``: whether a tool result can be marked as failed.
@@ -62,9 +63,10 @@ class Rules:
 
     - ``system``: later system turns stay (``anywhere``), move to the ``top``, or stay where they
       are ``inline`` between a user's turn and an assistant's and move elsewhere.
-    - ``results``: a result stands directly behind its call (``adjacent``), anywhere after it
-      (``matched``), or as it comes (``free``). Where it is not ``free``, every call but those the
-      history ends with has a result, and every result a call. ``stands_alone`` exempts tool turns.
+    - ``results``: they stand directly behind their calls, ``adjacent`` or, with what the user says
+      among them, ``together``; anywhere after them (``matched``); or as they come (``free``). Where
+      it is not ``free``, every call but those the history ends with has a result, and every result
+      a call. ``stands_alone`` exempts tool turns.
     - ``tool_id``: pattern of a valid tool-call id; one made in its stead is ``made_id[0]`` with
       ``made_id[1]`` hexadecimal digits. ``unique_ids``: within the ``history`` or one ``turn``.
     - ``result_names``: whether a result has to name its tool.
@@ -85,13 +87,14 @@ class Rules:
     unsigned_call: str | None = None
     carries: Mapping[str, frozenset[str]] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
+    file_names: bool = True
     refusals: Literal["kept", "text", "own"] = "text"
     error_mark: bool = True
     object_arguments: bool = False
     empty_texts: bool = True
     empty_turns: bool = True
     system: Literal["anywhere", "inline", "top"] = "anywhere"
-    results: Literal["adjacent", "matched", "free"] = "adjacent"
+    results: Literal["adjacent", "together", "matched", "free"] = "adjacent"
     stands_alone: Callable[[Message], bool] = _never
     tool_id: str = r"[\s\S]+"
     made_id: tuple[str, int] = ("call_", 24)

@@ -25,6 +25,7 @@ REASONING_SIGNATURE = "a signature of reasoning was left out: the provider has n
 SYSTEM_MOVED = "a system message in mid-conversation was moved to the top"
 REFUSAL = "a refusal was sent as text"
 NAME = "the name of a message was left out"
+FILE_NAME = "the name of a file was left out"
 EMPTY_TEXT = "an empty text was left out, since the API refuses it"
 OPENING = "a user message was put before a history that began with a tool call"
 
