@@ -98,6 +98,7 @@ class _OpenCall:
     pieces: list[str] = field(default_factory=list)
     signature: str | None = None
     dialect: str | None = None
+    provider: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -262,6 +263,7 @@ class ChunkStream:
             call.pieces.append(piece.arguments)
         call.signature = piece.signature or call.signature
         call.dialect = piece.dialect or call.dialect
+        call.provider = piece.provider or call.provider
         if piece.extra:
             call.extra.update(piece.extra)
         chunk = tool_call_chunk(name=name, args=piece.arguments, id=id_, index=call.number)
@@ -279,6 +281,7 @@ class ChunkStream:
                 signature=c.signature,
                 dialect=c.dialect,
                 extra=c.extra or None,
+                provider=c.provider,
             )
             for _, c in sorted(self._calls.items())
         ]

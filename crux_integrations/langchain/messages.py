@@ -35,6 +35,9 @@ from .blocks import ANTHROPIC, CALL_BLOCKS, GEMINI, ORIGINS, RESPONSES, parts_of
 GEMINI_SIGNATURES = "__gemini_function_call_thought_signatures__"
 """Where ChatGoogleGenerativeAI keeps the signatures of calls, by call id (its version 3, 2025)."""
 
+_NOTED = ("signature", "dialect", "extra", "provider")
+"""Fields of a call or a refusal that its notes may hold."""
+
 _CHAT_ROLES: Mapping[str, str] = {
     "system": "system",
     "developer": "developer",
@@ -229,8 +232,7 @@ class _Turn:
             note = self._notes.get("refusal") or {}
             self._parts.append(
                 ContentPart(
-                    "refusal", refusal, signature=note.get("signature"),
-                    dialect=note.get("dialect"), extra=note.get("extra"),
+                    "refusal", refusal, **{k: note[k] for k in _NOTED if k in note}
                 )
             )  # fmt: skip
 
@@ -285,7 +287,7 @@ class _Turn:
         block = self._blocks.get(id_) or {}
         if block.get("type") == "function_call":
             fields.update(dialect=RESPONSES, extra=_call_extra(block))
-        fields.update({k: note[k] for k in ("signature", "dialect", "extra") if k in note})
+        fields.update({k: note[k] for k in _NOTED if k in note})
         if "signature" not in note:
             extras = block.get("extras") or {}
             kept = self._kwargs.get(GEMINI_SIGNATURES) or {}

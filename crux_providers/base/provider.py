@@ -205,7 +205,8 @@ class BaseProvider:
         found = self._codecs.get(dialect)
         if found is None:
             module = resolve("codec", dialect)
-            options = module.Options(**self._declared.options.get(dialect, {}))
+            declared = self._declared.options.get(dialect, {})
+            options = module.Options(**{"provider": self.provider_name, **declared})
             found = self._codecs[dialect] = (cast(Codec, module), options)
         return found
 
@@ -281,7 +282,7 @@ class BaseProvider:
                     raise error from error.cause
 
     def _decode(self, call: PreparedCall, answer: WireResponse) -> ChatResponse:
-        response = call.codec.decode(answer.body)
+        response = call.signed(call.codec.decode(answer.body))
         meta = response.meta
         extra = meta.extra
         if call.wire.degraded:

@@ -37,7 +37,8 @@ def repair(
 ) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """``messages`` as ``rules`` want them, and in words what of them was lost or moved.
 
-    Raises ``unsupported`` for a user's file that only another provider can read.
+    Raises ``unsupported`` for a user's file that only another provider can read, ``bad_request``
+    for a tool turn that does not say which call it answers.
     """
     notes = Notes()
     turns = [made for m in messages if (made := _turn(m, rules, notes)) is not None]
@@ -56,18 +57,13 @@ def repair(
 
 
 def in_wire_order(parts: Sequence[ContentPart], calls: Sequence[ToolCall]) -> Iterator[Entry]:
-    """Parts and calls as they stood: each call after as many parts as it says."""
-    waiting = sorted(calls, key=lambda c: len(parts) if c.after is None else c.after)
-    begun = 0
+    """Parts and calls as they stood: each call before the part its ``after`` counts up to."""
+    waiting = list(calls)
     for position, part in enumerate(parts):
-        while begun < len(waiting):
-            after = waiting[begun].after
-            if after is None or after > position:
-                break
-            yield waiting[begun]
-            begun += 1
+        while waiting and waiting[0].after is not None and waiting[0].after <= position:
+            yield waiting.pop(0)
         yield part
-    yield from waiting[begun:]
+    yield from waiting
 
 
 # -- one turn by itself ---------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from crux_providers.base.errors import ErrorCode, ProviderError
 from crux_providers.base.models import Message, ToolCall
 
 from . import repair_words as words
@@ -19,6 +20,8 @@ NO_RESULT = "There is no result of this call."
 
 def pair(turns: list[Message], rules: Rules, notes: Notes) -> list[Message]:
     """``turns`` with calls and results matched as ``rules`` want it.
+
+    Raises ``bad_request`` for a result that does not say whose it is.
 
     A result answers the oldest open call of its id: dialects without ids of their own may number
     each turn's calls anew.
@@ -37,13 +40,15 @@ def pair(turns: list[Message], rules: Rules, notes: Notes) -> list[Message]:
                 open_calls.setdefault(old.id, []).append((place, new))
             same = all(new is old for new, old in zip(calls, turn.tool_calls, strict=True))
             turn = turn if same else replace(turn, tool_calls=calls)
-        elif turn.role == "tool" and not rules.stands_alone(turn):
+        elif turn.role == "tool":
             waiting = open_calls.get(turn.tool_call_id or "")
             if waiting:
                 homes[place], call = waiting.pop(0)
                 turn = _answer(turn, call, rules)
-            elif rules.results == "free":
+            elif rules.results == "free" or rules.stands_alone(turn):
                 turn = _renamed(turn, ids)
+            elif turn.tool_call_id is None:
+                raise ProviderError(ErrorCode.BAD_REQUEST, "a tool turn has no tool_call_id")
             else:
                 notes.add(words.ORPHAN)
                 if is_blank(turn):
