@@ -253,6 +253,7 @@ RULES = Rules(
     dialect=DIALECT,
     named=frozenset({"system", "developer", "user", "assistant"}),
     carries={"system": frozenset(), "developer": frozenset(), "tool": frozenset()},
+    lone_text=True,
     error_mark=False,
     unique_ids="turn",
     stands_alone=_is_function_result,

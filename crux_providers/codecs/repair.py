@@ -78,7 +78,8 @@ def _turn(message: Message, rules: Rules, notes: Notes) -> Message | None:
         message = replace(message, is_error=False)
     said = bool(message.content or message.tool_calls)
     if not isinstance(message.content, str):
-        message = _with_parts(message, [_part(p, message, rules, notes) for p in message.content])
+        made = [_part(part, message, rules, notes) for part in message.content]
+        message = _with_parts(message, made, rules)
     if message.tool_calls:
         calls = [_call(call, rules, notes) for call in message.tool_calls]
         if any(new is not old for new, old in zip(calls, message.tool_calls, strict=True)):
@@ -99,7 +100,7 @@ def _says_nothing(message: Message, said: bool, rules: Rules) -> bool:
     return is_blank(message)
 
 
-def _with_parts(message: Message, made: Sequence[ContentPart | None]) -> Message:
+def _with_parts(message: Message, made: Sequence[ContentPart | None], rules: Rules) -> Message:
     """The turn with its parts replaced one by one (None: gone); calls keep their places."""
     given = message.parts
     if all(new is old for new, old in zip(made, given, strict=True)):
@@ -110,7 +111,7 @@ def _with_parts(message: Message, made: Sequence[ContentPart | None]) -> Message
         case []:
             content = ""
         case [ContentPart(type="text", signature=None, extra=None) as only] if (
-            message.role == "assistant" and len(given) > 1
+            rules.lone_text and message.role == "assistant" and len(given) > 1
         ):
             content = only.text or ""
     calls = message.tool_calls
@@ -248,7 +249,8 @@ def _linked(turns: list[Message], rules: Rules, notes: Notes) -> list[Message]:
                 led = rules.follows(entry)
         if gone:
             notes.add(words.REASONING_UNLINKED)
-            turn = _with_parts(turn, [None if id(p) in gone else p for p in turn.parts])
+            kept = [None if id(p) in gone else p for p in turn.parts]
+            turn = _with_parts(turn, kept, rules)
             if not turn.content and not turn.tool_calls:
                 notes.add(words.empty(turn.role))
                 continue
@@ -301,7 +303,7 @@ def _files_placed(turns: list[Message], rules: Rules, notes: Notes) -> list[Mess
                 # Its fields said something of the turn it stood in.
                 moved.append(replace(part, signature=None, extra=None, dialect=None, provider=None))
                 parts.append(None)
-            turn = _with_parts(turn, parts)
+            turn = _with_parts(turn, parts, rules)
         if turn.content or turn.tool_calls or turn.role == "tool" or not moved:
             made.append(turn)
     return [*made, Message("user", moved)] if moved else made

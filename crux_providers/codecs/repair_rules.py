@@ -52,6 +52,7 @@ class Rules:
     - ``carries``: by role, the kinds of files (:data:`FILES`) a turn other than a user's takes; the
       rest of them move to a user's turn after it. A role that is not named takes all.
     - ``named``: roles that may have a name (a tool turn keeps its own, which is the tool's).
+    - ``lone_text``: whether the one text that is left of an assistant's parts is plain content.
     - ``file_names``: whether a file may have a name.
     - ``refusals``: ``kept`` as such, sent as ``text``, or as text but for the dialect's ``own``,
       whose words never stood in its content.
@@ -87,6 +88,7 @@ class Rules:
     unsigned_call: str | None = None
     carries: Mapping[str, frozenset[str]] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
+    lone_text: bool = False
     file_names: bool = True
     refusals: Literal["kept", "text", "own"] = "text"
     error_mark: bool = True
