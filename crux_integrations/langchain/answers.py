@@ -22,8 +22,8 @@ from crux_providers.base.models import ChatResponse, ContentPart, ToolCall, Usag
 
 NOTES = "crux"
 """The key in ``additional_kwargs``: ``tool_calls`` (by id: ``arguments`` as the model wrote them
-where they are no compact JSON, ``after``, ``signature``, ``dialect``, ``provider``, ``extra``), ``text``
-and ``refusal`` (the extras of the first text and of the refusal)."""
+where they are no compact JSON, ``after``, ``signature``, ``dialect``, ``provider``, ``extra``),
+``text`` and ``refusal`` (the extras of the first text and of the refusal)."""
 
 REFUSAL = "refusal"
 """The key in ``additional_kwargs`` that holds the words of a refusal."""

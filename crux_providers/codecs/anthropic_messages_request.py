@@ -270,7 +270,7 @@ RULES = Rules(
         "assistant": _NONE,
         "tool": frozenset({"image", "pdf"}),
     },
-    refusals="own",
+    refusals="beside",
     object_arguments=True,
     empty_texts=False,
     empty_turns=False,
@@ -279,8 +279,9 @@ RULES = Rules(
     tool_id="[a-zA-Z0-9_-]+",
     made_id=("toolu_", 24),
 )
-"""Ids match ``^[a-zA-Z0-9_-]+$`` and are unique in a conversation; results are in the next message
-(what the user says among them is taken, recorded: anthropic/messages_tools__pydantic-ai); "text
+"""Ids match ``^[a-zA-Z0-9_-]+$`` and are unique in a conversation; results stand first in
+the next message, also behind two assistant messages in a row (recorded: anthropic/
+messages_tools__pydantic-ai); "text
 content blocks must be non-empty"; "'image' blocks are not permitted within assistant turns"
 (github.com/SEMOSS/Semoss/issues/2323, 2026-04-09). An assistant may begin a conversation
 (github.com/anthropics/anthropic-sdk-typescript/issues/622, 2024-12-06)."""

@@ -69,8 +69,13 @@ RULES = Rules(
     unique_ids="turn",
     result_names=True,
 )
-"""What Ollama asks of a history: little. A model's own template lays the turns out, and the server
+"""Little: a model's own template lays the turns out, and the server
 refuses none for their order; a result has to name its tool."""
+
+
+def rules(options: Options = Options()) -> Rules:
+    """What Ollama asks of a history."""
+    return replace(RULES, provider=options.provider)
 
 
 def unsupported(what: str, feature: str | None) -> ProviderError:
@@ -84,7 +89,7 @@ def encode(request: ChatRequest, *, stream: bool, options: Options = Options()) 
     Raises ``unsupported`` for a tool that must be called, PDF and audio parts, and images given by
     URL (no image is fetched here).
     """
-    history, lost = repair(request.messages, replace(RULES, provider=options.provider))
+    history, lost = repair(request.messages, rules(options))
     degraded = list(lost)
     body: dict[str, JSON] = {
         "model": request.model,

@@ -196,10 +196,11 @@ def _reasoning(
 
 
 def _refusal(part: ContentPart, message: Message, rules: Rules, notes: Notes) -> ContentPart | None:
-    if rules.refusals == "own" and (part.dialect == rules.dialect or not part.text):
+    if rules.refusals == "beside" and (part.dialect == rules.dialect or not part.text):
         return None
     part = _bare(part, rules, notes)
-    if rules.refusals == "kept" and message.role == "assistant":
+    own = rules.refusals == "own" and part.dialect == rules.dialect
+    if message.role == "assistant" and (own or rules.refusals == "kept"):
         return part
     notes.add(words.REFUSAL)
     return replace(part, type="text")

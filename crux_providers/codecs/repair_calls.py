@@ -23,8 +23,8 @@ def pair(turns: list[Message], rules: Rules, notes: Notes) -> list[Message]:
 
     Raises ``bad_request`` for a result that does not say whose it is.
 
-    A result answers the oldest open call of its id: dialects without ids of their own may number
-    each turn's calls anew.
+    A result answers the first open call of its id in the last turn that has one: dialects without
+    ids of their own may number each turn's calls anew.
     """
     if not any(turn.tool_calls or turn.role == "tool" for turn in turns):
         return turns
@@ -43,7 +43,8 @@ def pair(turns: list[Message], rules: Rules, notes: Notes) -> list[Message]:
         elif turn.role == "tool":
             waiting = open_calls.get(turn.tool_call_id or "")
             if waiting:
-                homes[place], call = waiting.pop(0)
+                at = next(n for n, (home, _) in enumerate(waiting) if home == waiting[-1][0])
+                homes[place], call = waiting.pop(at)
                 turn = _answer(turn, call, rules)
             elif rules.results == "free" or rules.stands_alone(turn):
                 turn = _renamed(turn, ids)
@@ -119,13 +120,11 @@ def _settled(made: list[Message], home: int, places: list[int], whole: bool, rul
     """Whether the results at ``places`` stand where the call at ``home`` wants them."""
     if rules.results == "matched":
         return True
-    among: tuple[str, ...] = ("tool",)
     start = home + 1
     if rules.results == "together":  # the API takes turns of a role that follow each other as one
-        among = ("tool", "user")
         while whole and made[start].role == "assistant":
             start += 1
-    end = next((n for n in range(start, len(made)) if made[n].role not in among), len(made))
+    end = next((n for n in range(start, len(made)) if made[n].role != "tool"), len(made))
     return made[start].role == "tool" and start <= places[0] and places[-1] < end
 
 

@@ -54,8 +54,8 @@ class Rules:
     - ``named``: roles that may have a name (a tool turn keeps its own, which is the tool's).
     - ``lone_text``: whether the one text that is left of an assistant's parts is plain content.
     - ``file_names``: whether a file may have a name.
-    - ``refusals``: ``kept`` as such, sent as ``text``, or as text but for the dialect's ``own``,
-      whose words never stood in its content.
+    - ``refusals``: ``kept`` as such, kept where they are the dialect's ``own``, all sent as
+      ``text``, or those of others, while its own are ``beside`` the content and go with no turn.
     - ``error_mark``: whether a tool result can be marked as failed.
     - ``object_arguments``: arguments are an object on the wire: other text is wrapped in one.
     - ``empty_texts``, ``empty_turns``: whether an empty text, a turn of white space may stand.
@@ -64,10 +64,10 @@ class Rules:
 
     - ``system``: later system turns stay (``anywhere``), move to the ``top``, or stay where they
       are ``inline`` between a user's turn and an assistant's and move elsewhere.
-    - ``results``: they stand directly behind their calls, ``adjacent`` or, with what the user says
-      among them, ``together``; anywhere after them (``matched``); or as they come (``free``). Where
-      it is not ``free``, every call but those the history ends with has a result, and every result
-      a call. ``stands_alone`` exempts tool turns.
+    - ``results``: they stand directly behind the turn that called, ``adjacent``, or ``together``
+      behind several assistant's turns in a row; anywhere after it (``matched``); or as they come
+      (``free``). Where it is not ``free``, every call but those the history ends with has a result,
+      and every result a call. ``stands_alone`` exempts tool turns.
     - ``tool_id``: pattern of a valid tool-call id; one made in its stead is ``made_id[0]`` with
       ``made_id[1]`` hexadecimal digits. ``unique_ids``: within the ``history`` or one ``turn``.
     - ``result_names``: whether a result has to name its tool.
@@ -90,7 +90,7 @@ class Rules:
     named: frozenset[str] = frozenset()
     lone_text: bool = False
     file_names: bool = True
-    refusals: Literal["kept", "text", "own"] = "text"
+    refusals: Literal["kept", "own", "text", "beside"] = "text"
     error_mark: bool = True
     object_arguments: bool = False
     empty_texts: bool = True
