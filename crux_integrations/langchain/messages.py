@@ -30,7 +30,7 @@ from crux_providers.base.models import (
 )
 
 from .answers import NOTES, REFUSAL
-from .blocks import ANTHROPIC, CALL_BLOCKS, GEMINI, ORIGINS, RESPONSES, parts_of
+from .blocks import ANTHROPIC, CALL_BLOCKS, CHAT, GEMINI, ORIGINS, RESPONSES, parts_of
 
 GEMINI_SIGNATURES = "__gemini_function_call_thought_signatures__"
 """Where ChatGoogleGenerativeAI keeps the signatures of calls, by call id (its version 3, 2025)."""
@@ -193,7 +193,12 @@ class _Turn:
         if isinstance(audio, dict) and "id" in audio:  # OpenAI takes its audio back by id
             extra = {"audio": {"id": audio["id"]}}
         return Message(
-            "assistant", content, message.name, tool_calls=self._read_calls(), extra=extra
+            "assistant",
+            content,
+            message.name,
+            tool_calls=self._read_calls(),
+            extra=extra,
+            dialect=CHAT if extra else None,
         )
 
     def _read_content(self) -> None:

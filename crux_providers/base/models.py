@@ -148,7 +148,8 @@ class Message:
     """One turn. ``content`` is text or parts in order; an empty text says nothing.
 
     ``tool_calls`` belong to an assistant turn; a tool turn answers ``tool_call_id`` (``name`` is
-    the tool's, ``is_error`` marks a failed run). ``extra`` holds wire fields beside the content.
+    the tool's, ``is_error`` marks a failed run). ``extra`` holds wire fields beside the content;
+    ``dialect`` says whose they are, where that is known (two turns that differ in it are equal).
     """
 
     role: str
@@ -158,6 +159,7 @@ class Message:
     tool_call_id: str | None = None
     is_error: bool = False
     extra: Mapping[str, JSON] | None = None
+    dialect: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:

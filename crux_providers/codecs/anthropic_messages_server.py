@@ -29,6 +29,7 @@ from .reading import (
     rest_of,
 )
 from .repair import in_wire_order
+from .repair_rules import owned
 from .repair_words import Notes
 
 
@@ -61,7 +62,7 @@ def _parse(body: dict[str, JSON]) -> ChatRequest:
     stops = opt_list(take("stop_sequences", None), "stop_sequences")
     return ChatRequest(
         model=opt_text(take("model", None), "model"),
-        messages=messages,
+        messages=owned(messages, DIALECT),
         max_tokens=_number(take("max_tokens", None), "max_tokens", int),
         temperature=_number(take("temperature", None), "temperature", float),
         top_p=_number(take("top_p", None), "top_p", float),

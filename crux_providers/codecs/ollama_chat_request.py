@@ -27,7 +27,7 @@ from .reading import (
     rest_of,
 )
 from .repair import repair
-from .repair_rules import Rules
+from .repair_rules import Rules, owned
 
 DIALECT = "ollama_chat"
 
@@ -264,7 +264,7 @@ def parse_request(body: Any) -> ChatRequest:
     messages = need_list(body.get("messages"), "messages")
     return ChatRequest(
         model=as_text(body.get("model")),
-        messages=[_parse_message(m, i) for i, m in enumerate(messages)],
+        messages=owned((_parse_message(m, i) for i, m in enumerate(messages)), DIALECT),
         tools=[_parse_tool(t) for t in as_list(body.get("tools"))],
         logprobs=as_bool(body.get("logprobs")),
         top_logprobs=as_count(body.get("top_logprobs")),

@@ -76,6 +76,9 @@ def _turn(message: Message, rules: Rules, notes: Notes) -> Message | None:
     if message.is_error and not rules.error_mark:
         notes.add(words.ERROR_MARK)
         message = replace(message, is_error=False)
+    if message.extra and message.dialect not in (None, rules.dialect):
+        notes.add(words.fields(message.dialect or words.UNKNOWN, "message"))
+        message = replace(message, extra=None, dialect=None)
     said = bool(message.content or message.tool_calls)
     if not isinstance(message.content, str):
         made = [_part(part, message, rules, notes) for part in message.content]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from crux_providers.base.models import ContentPart, Message, ToolCall
@@ -26,6 +26,11 @@ def _call_as_it_is(call: ToolCall) -> tuple[ToolCall, str | None]:
 
 def _never(message: Message) -> bool:
     return False
+
+
+def owned(messages: Iterable[Message], dialect: str) -> list[Message]:
+    """Turns read off the wire, with the name of the dialect that their own fields belong to."""
+    return [replace(m, dialect=dialect) if m.extra else m for m in messages]
 
 
 @dataclass(frozen=True, slots=True)
