@@ -155,6 +155,9 @@ class ChunkStream:
             chunks.append(quick_chunk(self._content("text", event.delta, event.block)))
         if event.reasoning:
             chunks.append(quick_chunk(self._content("reasoning", event.reasoning, event.block)))
+            if event.provider is not None:
+                told = self._find("reasoning", event.block)
+                told.extras = told.extras or {"provider": event.provider}
         if event.refusal:
             self._find("refusal", event.block)
             chunks.append(self._beside({REFUSAL: event.refusal}))

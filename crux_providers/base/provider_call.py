@@ -66,7 +66,7 @@ class PreparedCall:
             event = replace(event, part=replace(part, provider=self.provider))
         if call is not None and call.dialect is not None:
             event = replace(event, tool_call=replace(call, provider=self.provider))
-        return event
+        return replace(event, provider=self.provider) if event.reasoning else event
 
     def located(self, error: ProviderError, stream: WireStream | AsyncWireStream) -> ProviderError:
         """The error with the ids of this stream where it has none."""

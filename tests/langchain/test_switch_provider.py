@@ -170,6 +170,49 @@ async def test_from_openai_to_another_provider_of_its_dialect(mode: str) -> None
     assert back["input"][1:3] == REASONED["output"]
 
 
+DEEPSEEK = {
+    **OPENAI_TEXT, "id": "c0",
+    "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {
+        "role": "assistant", "content": "I look.", "reasoning_content": "look first",
+        "tool_calls": [{"id": "call_1", "type": "function",
+                        "function": {"name": "look", "arguments": '{"city": "Bern"}'}}]}}],
+}  # fmt: skip
+
+
+def _chunks(whole: dict[str, Any]) -> list[WireEvent]:
+    """A whole chat answer in pieces, a field at a time."""
+    head = {**{k: v for k, v in whole.items() if k not in ("choices", "usage")},
+            "object": "chat.completion.chunk"}  # fmt: skip
+    message = dict(whole["choices"][0]["message"])
+    calls = [{"index": n, **c} for n, c in enumerate(message.pop("tool_calls"))]
+    names = ("reasoning_content", "content")
+    deltas: list[dict[str, Any]] = [{"role": "assistant"}]
+    deltas += [{n: p} for n in names for p in (message[n][:4], message[n][4:])]
+    deltas.append({"tool_calls": calls})
+    choices = [{"index": 0, "delta": d, "finish_reason": None} for d in deltas]
+    choices.append({"index": 0, "delta": {}, "finish_reason": "tool_calls"})
+    return [*(WireEvent({**head, "choices": [c]}) for c in choices), WireEvent("[DONE]")]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_thoughts_told_as_plain_text_stay_at_home_too(mode: str) -> None:
+    """Gemini takes thoughts of no known origin; those of DeepSeek are known to be another's."""
+    begun: Any = _chunks(DEEPSEEK) if "stream" in mode else DEEPSEEK
+    llm, wires = _llm(
+        deepseek=("deepseek", "", [begun, BUSY]), gemini=("gemini", "", [BUSY]),
+        openrouter=("openrouter", "chat", [CHAT_STREAM if "stream" in mode else OPENAI_TEXT]),
+    )  # fmt: skip
+    bound = llm.bind_tools([TOOL])
+    message = await _ask(bound, mode, [HumanMessage("weather?")])
+    answer = await _ask(bound, mode, _history(message))
+    assert answer.text == "grey"
+    assert answer.response_metadata["crux"]["degraded"] == ["reasoning of deepseek was left out"]
+    for other in ("gemini", "openrouter"):
+        assert "look first" not in json.dumps(wires[other].requests[0].body)
+    turn = wires["deepseek"].requests[1].body["messages"][1]
+    assert (turn["reasoning_content"], turn["content"]) == ("look first", "I look.")
+
+
 async def test_a_saved_history_that_names_no_provider_goes_as_it_did() -> None:
     llm, wires = _llm(openai=("openai", "responses", [REASONED, REASONED_TEXT]))
     bound = llm.bind_tools([TOOL])
