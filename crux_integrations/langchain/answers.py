@@ -3,8 +3,8 @@
 An answer of text alone is a message with text content. Any other is a list of LangChain v1 content
 blocks in wire order, each with its place in ``index``; a first part that is text stands there as
 plain text, since a stream cannot take back what it has shown. What only the same dialect
-understands lies in a block's ``extras`` (``signature``, ``data``, ``dialect``, ``extra``), in
-``non_standard`` blocks, and, where LangChain has no block for it, in
+understands lies in a block's ``extras`` (``signature``, ``data``, ``dialect``, ``provider``,
+``extra``), in ``non_standard`` blocks, and, where LangChain has no block for it, in
 ``additional_kwargs["crux"]`` (see :data:`NOTES`), so that :mod:`messages` gives it back unchanged.
 """
 
@@ -22,8 +22,8 @@ from crux_providers.base.models import ChatResponse, ContentPart, ToolCall, Usag
 
 NOTES = "crux"
 """The key in ``additional_kwargs``: ``tool_calls`` (by id: ``arguments`` as the model wrote them
-where they are no compact JSON, ``after``, ``signature``, ``dialect``, ``extra``), ``text`` and
-``refusal`` (the extras of the first text and of the refusal)."""
+where they are no compact JSON, ``after``, ``signature``, ``dialect``, ``provider``, ``extra``),
+``text`` and ``refusal`` (the extras of the first text and of the refusal)."""
 
 REFUSAL = "refusal"
 """The key in ``additional_kwargs`` that holds the words of a refusal."""
@@ -124,6 +124,8 @@ def extras_of(part: ContentPart) -> dict[str, Any] | None:
         found["data"] = part.data
     if part.dialect is not None:
         found["dialect"] = part.dialect
+    if part.provider is not None:
+        found["provider"] = part.provider
     if part.name is not None:
         found["filename"] = part.name
     if part.extra is not None:
@@ -143,6 +145,8 @@ def block_of(part: ContentPart, index: int) -> dict[str, Any]:
                 block["reasoning"] = part.text
         case "raw":
             value: dict[str, Any] = {"dialect": part.dialect, "data": part.data}
+            if part.provider is not None:
+                value["provider"] = part.provider
             if part.extra is not None:
                 value["extra"] = dict(part.extra)
             return {"type": "non_standard", "value": value, "index": index}
@@ -195,6 +199,8 @@ def _call_notes(call: ToolCall) -> dict[str, Any]:
         note["signature"] = call.signature
     if call.dialect is not None:
         note["dialect"] = call.dialect
+    if call.provider is not None:
+        note["provider"] = call.provider
     if call.extra is not None:
         note["extra"] = dict(call.extra)
     return note

@@ -132,8 +132,11 @@ def _marked(
     extras: Mapping[str, Any] = block.get("extras") or {}
     signature = extras.get("signature")
     dialect = extras.get("dialect")
+    provider = extras.get("provider")
     extra = dict(extras.get("extra") or {})
-    if dialect is None and "extra" not in extras:  # not a block that ChatCrux made
+    if (
+        dialect is None and provider is None and "extra" not in extras
+    ):  # not a block that ChatCrux made
         known = ("signature", "filename", "data")
         extra = {**{k: v for k, v in extras.items() if k not in known}, **rest}
         if extra or signature is not None or kind == "reasoning":
@@ -144,7 +147,9 @@ def _marked(
         fields["data"] = extras.get("data")
     if "name" not in fields and extras.get("filename") is not None:
         fields["name"] = extras["filename"]
-    return ContentPart(kind, signature=signature, dialect=dialect, extra=extra or None, **fields)
+    return ContentPart(
+        kind, signature=signature, dialect=dialect, extra=extra or None, provider=provider, **fields
+    )
 
 
 _V1_ANNOTATIONS = ("citation", "non_standard_annotation")
@@ -203,8 +208,8 @@ def _non_standard(block: Block, origin: str | None) -> Sequence[ContentPart]:
     if not isinstance(value, Mapping):
         raise ValueError("a non_standard block needs a mapping as its value")
     if set(value) >= {"dialect", "data"} and "type" not in value:
-        extra = value.get("extra")
-        return (ContentPart("raw", data=value["data"], dialect=value["dialect"], extra=extra),)
+        known = {k: value.get(k) for k in ("data", "dialect", "extra", "provider")}
+        return (ContentPart("raw", **known),)
     return parts_of(value, origin)
 
 

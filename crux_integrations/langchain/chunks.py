@@ -98,6 +98,7 @@ class _OpenCall:
     pieces: list[str] = field(default_factory=list)
     signature: str | None = None
     dialect: str | None = None
+    provider: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -154,6 +155,9 @@ class ChunkStream:
             chunks.append(quick_chunk(self._content("text", event.delta, event.block)))
         if event.reasoning:
             chunks.append(quick_chunk(self._content("reasoning", event.reasoning, event.block)))
+            if event.provider is not None:
+                told = self._find("reasoning", event.block)
+                told.extras = told.extras or {"provider": event.provider}
         if event.refusal:
             self._find("refusal", event.block)
             chunks.append(self._beside({REFUSAL: event.refusal}))
@@ -262,6 +266,7 @@ class ChunkStream:
             call.pieces.append(piece.arguments)
         call.signature = piece.signature or call.signature
         call.dialect = piece.dialect or call.dialect
+        call.provider = piece.provider or call.provider
         if piece.extra:
             call.extra.update(piece.extra)
         chunk = tool_call_chunk(name=name, args=piece.arguments, id=id_, index=call.number)
@@ -279,6 +284,7 @@ class ChunkStream:
                 signature=c.signature,
                 dialect=c.dialect,
                 extra=c.extra or None,
+                provider=c.provider,
             )
             for _, c in sorted(self._calls.items())
         ]

@@ -30,10 +30,13 @@ from crux_providers.base.models import (
 )
 
 from .answers import NOTES, REFUSAL
-from .blocks import ANTHROPIC, CALL_BLOCKS, GEMINI, ORIGINS, RESPONSES, parts_of
+from .blocks import ANTHROPIC, CALL_BLOCKS, CHAT, GEMINI, ORIGINS, RESPONSES, parts_of
 
 GEMINI_SIGNATURES = "__gemini_function_call_thought_signatures__"
 """Where ChatGoogleGenerativeAI keeps the signatures of calls, by call id (its version 3, 2025)."""
+
+_NOTED = ("signature", "dialect", "extra", "provider")
+"""Fields of a call or a refusal that its notes may hold."""
 
 _CHAT_ROLES: Mapping[str, str] = {
     "system": "system",
@@ -190,7 +193,12 @@ class _Turn:
         if isinstance(audio, dict) and "id" in audio:  # OpenAI takes its audio back by id
             extra = {"audio": {"id": audio["id"]}}
         return Message(
-            "assistant", content, message.name, tool_calls=self._read_calls(), extra=extra
+            "assistant",
+            content,
+            message.name,
+            tool_calls=self._read_calls(),
+            extra=extra,
+            dialect=CHAT if extra else None,
         )
 
     def _read_content(self) -> None:
@@ -229,8 +237,7 @@ class _Turn:
             note = self._notes.get("refusal") or {}
             self._parts.append(
                 ContentPart(
-                    "refusal", refusal, signature=note.get("signature"),
-                    dialect=note.get("dialect"), extra=note.get("extra"),
+                    "refusal", refusal, **{k: note[k] for k in _NOTED if k in note}
                 )
             )  # fmt: skip
 
@@ -285,7 +292,7 @@ class _Turn:
         block = self._blocks.get(id_) or {}
         if block.get("type") == "function_call":
             fields.update(dialect=RESPONSES, extra=_call_extra(block))
-        fields.update({k: note[k] for k in ("signature", "dialect", "extra") if k in note})
+        fields.update({k: note[k] for k in _NOTED if k in note})
         if "signature" not in note:
             extras = block.get("extras") or {}
             kept = self._kwargs.get(GEMINI_SIGNATURES) or {}

@@ -31,6 +31,7 @@ class ToolCallDelta:
     signature: str | None = None
     dialect: str | None = None
     extra: Mapping[str, JSON] | None = None
+    provider: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -43,6 +44,7 @@ class ChatStreamEvent:
     ``block`` tells parts of one type apart: another number begins another part. ``usage`` replaces
     what came before it. ``meta`` may hold response_id, model_name, request_id, logprobs (a list
     to extend) and wire_fields. On the terminal event ``error`` is None or ``"<code>:<message>"``.
+    ``provider`` names whose reasoning the text is.
     """
 
     delta: str | None = None
@@ -57,6 +59,7 @@ class ChatStreamEvent:
     part: ContentPart | None = None
     block: int | None = None
     meta: Mapping[str, Any] | None = None
+    provider: str | None = None
 
     def __repr__(self) -> str:
         named = ((f.name, getattr(self, f.name)) for f in fields(self))
@@ -85,11 +88,12 @@ class _OpenPart:
     block: int | None
     pieces: list[str] = field(default_factory=list)
     done: ContentPart | None = None
+    provider: str | None = None
 
     def build(self) -> ContentPart:
         text = "".join(self.pieces)
         if self.done is None:
-            return ContentPart(self.type, text)
+            return ContentPart(self.type, text, provider=self.provider)
         return replace(self.done, text=text) if self.pieces else self.done
 
 
@@ -101,6 +105,7 @@ class _OpenCall:
     pieces: list[str] = field(default_factory=list)
     signature: str | None = None
     dialect: str | None = None
+    provider: str | None = None
     extra: dict[str, JSON] = field(default_factory=dict)
 
 
@@ -138,7 +143,7 @@ class StreamFolder:
         if event.delta:
             self._text("text", event.delta, event.block)
         if event.reasoning:
-            self._text("reasoning", event.reasoning, event.block)
+            self._text("reasoning", event.reasoning, event.block, event.provider)
         if event.refusal:
             self._text("refusal", event.refusal, event.block)
         if event.part is not None:
@@ -154,7 +159,7 @@ class StreamFolder:
         if event.meta:
             self._take_meta(event.meta)
 
-    def _text(self, kind: str, text: str, block: int | None) -> None:
+    def _text(self, kind: str, text: str, block: int | None, provider: str | None = None) -> None:
         last = self._parts[-1] if self._parts else None
         if (
             last is not None
@@ -169,7 +174,7 @@ class StreamFolder:
                 if part.block == block and part.type == kind:
                     part.pieces.append(text)
                     return
-        self._parts.append(_OpenPart(kind, block, [text]))
+        self._parts.append(_OpenPart(kind, block, [text], provider=provider))
 
     def _part(self, part: ContentPart, block: int | None) -> None:
         if block is not None:
@@ -189,6 +194,7 @@ class StreamFolder:
             call.pieces.append(piece.arguments)
         call.signature = piece.signature or call.signature
         call.dialect = piece.dialect or call.dialect
+        call.provider = piece.provider or call.provider
         if piece.extra:
             call.extra.update(piece.extra)
 
@@ -229,6 +235,7 @@ class StreamFolder:
                 signature=c.signature,
                 dialect=c.dialect,
                 extra=c.extra or None,
+                provider=c.provider,
             )
             for _, c in sorted(self._calls.items())
         )

@@ -44,7 +44,9 @@ class ContentPart:
     - ``raw``: ``data`` is a JSON value in the wire form of ``dialect``, kept for that dialect only.
 
     ``extra`` holds wire fields of the part that the vocabulary has no word for (cache markers,
-    citations, image detail); they return to the same ``dialect`` unchanged.
+    citations, image detail); they return to the same ``dialect`` unchanged. ``provider`` names who
+    made the part, where that is known: what another provider of the same dialect made does not go
+    back with its signatures, encrypted content and ids.
     """
 
     type: str
@@ -56,6 +58,7 @@ class ContentPart:
     dialect: str | None = None
     name: str | None = None
     extra: Mapping[str, JSON] | None = None
+    provider: str | None = None
 
     def __post_init__(self) -> None:
         if self.type not in PART_TYPES:
@@ -71,7 +74,8 @@ class ToolCall:
     ``arguments`` is the parsed mapping, ``raw_arguments`` the text the model wrote (the wire's, or
     compact JSON of ``arguments``). Text that is no JSON object leaves ``arguments`` empty and
     ``valid`` false; nothing is repaired. ``after`` says how many parts of the message's content
-    stand before the call (None: all of them). ``signature`` and ``extra`` belong to ``dialect``.
+    stand before the call (None: all of them). ``signature`` and ``extra`` belong to ``dialect``
+    and, where it is named, to ``provider``.
     """
 
     id: str
@@ -82,6 +86,7 @@ class ToolCall:
     signature: str | None = None
     dialect: str | None = None
     extra: Mapping[str, JSON] | None = None
+    provider: str | None = None
 
     def __post_init__(self) -> None:
         given: Any = self.arguments
@@ -143,7 +148,8 @@ class Message:
     """One turn. ``content`` is text or parts in order; an empty text says nothing.
 
     ``tool_calls`` belong to an assistant turn; a tool turn answers ``tool_call_id`` (``name`` is
-    the tool's, ``is_error`` marks a failed run). ``extra`` holds wire fields beside the content.
+    the tool's, ``is_error`` marks a failed run). ``extra`` holds wire fields beside the content;
+    ``dialect`` says whose they are, where that is known (two turns that differ in it are equal).
     """
 
     role: str
@@ -153,6 +159,7 @@ class Message:
     tool_call_id: str | None = None
     is_error: bool = False
     extra: Mapping[str, JSON] | None = None
+    dialect: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:

@@ -215,7 +215,8 @@ class BaseProvider(ModelListing):
         found = self._codecs.get(dialect)
         if found is None:
             module = resolve("codec", dialect)
-            options = module.Options(**self._declared.options.get(dialect, {}))
+            declared = self._declared.options.get(dialect, {})
+            options = module.Options(**{"provider": self.provider_name, **declared})
             found = self._codecs[dialect] = (cast(Codec, module), options)
         return found
 
@@ -291,7 +292,7 @@ class BaseProvider(ModelListing):
                     raise error from error.cause
 
     def _decode(self, call: PreparedCall, answer: WireResponse) -> ChatResponse:
-        response = call.codec.decode(answer.body)
+        response = call.signed(call.codec.decode(answer.body))
         meta = response.meta
         extra = meta.extra
         if call.wire.degraded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .cancellation import CancellationToken
@@ -12,7 +12,7 @@ from .errors import ProviderError, WireFailure, request_id_of
 from .events import ChatStreamEvent
 from .flow import AttemptFlow, attempts
 from .interfaces import AsyncWireStream, Codec, Decoder, WireStream
-from .models import ChatRequest
+from .models import ChatRequest, ChatResponse, ContentPart
 from .provider_settings import kept_headers
 from .retry import RetryConfig
 from .timeouts import TimeoutConfig
@@ -47,11 +47,37 @@ class PreparedCall:
             meta["request_id"] = request_id
         return (ChatStreamEvent(meta=meta),) if meta else ()
 
+    def signed(self, response: ChatResponse) -> ChatResponse:
+        """The answer with this provider's name on all that only its maker understands."""
+        name = self.provider
+        return replace(
+            response,
+            parts=[replace(p, provider=name) if _owned(p) else p for p in response.parts],
+            tool_calls=[
+                replace(c, provider=name) if c.dialect is not None else c
+                for c in response.tool_calls
+            ],
+        )
+
+    def signed_event(self, event: ChatStreamEvent) -> ChatStreamEvent:
+        """The same for a piece of a streamed answer."""
+        part, call = event.part, event.tool_call
+        if part is not None and _owned(part):
+            event = replace(event, part=replace(part, provider=self.provider))
+        if call is not None and call.dialect is not None:
+            event = replace(event, tool_call=replace(call, provider=self.provider))
+        return replace(event, provider=self.provider) if event.reasoning else event
+
     def located(self, error: ProviderError, stream: WireStream | AsyncWireStream) -> ProviderError:
         """The error with the ids of this stream where it has none."""
         if error.request_id is None:
             error.request_id = request_id_of(stream.headers)
         return error.locate(self.provider, self.model)
+
+
+def _owned(part: ContentPart) -> bool:
+    """Whether a part has something that only its maker understands."""
+    return part.dialect is not None or part.type in ("reasoning", "raw")
 
 
 def events_of(call: PreparedCall, stream: WireStream) -> Iterator[ChatStreamEvent]:
@@ -61,13 +87,15 @@ def events_of(call: PreparedCall, stream: WireStream) -> Iterator[ChatStreamEven
         yield from call.head(stream)
         try:
             for wire_event in stream:
-                yield from decoder.feed(wire_event)
+                for event in decoder.feed(wire_event):
+                    yield call.signed_event(event)
                 if decoder.ended:
                     break
         except WireFailure as failure:
             if not decoder.complete:  # a cut after the proper end loses nothing
                 raise call.codec.classify(failure) from failure
-        yield from _tail(decoder)
+        for event in _tail(decoder):
+            yield call.signed_event(event)
     except ProviderError as error:
         raise call.located(error, stream) from error.cause
     finally:
@@ -83,14 +111,14 @@ async def aevents_of(call: PreparedCall, stream: AsyncWireStream) -> AsyncIterat
         try:
             async for wire_event in stream:
                 for event in decoder.feed(wire_event):
-                    yield event
+                    yield call.signed_event(event)
                 if decoder.ended:
                     break
         except WireFailure as failure:
             if not decoder.complete:
                 raise call.codec.classify(failure) from failure
         for event in _tail(decoder):
-            yield event
+            yield call.signed_event(event)
     except ProviderError as error:
         raise call.located(error, stream) from error.cause
     finally:

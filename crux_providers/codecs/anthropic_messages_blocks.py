@@ -10,12 +10,10 @@ from crux_providers.base.errors import ErrorCode, ProviderError
 from crux_providers.base.models import JSON, ContentPart, ToolCall
 
 from .reading import as_text, json_text, need_mapping, need_text, or_none, rest_of
+from .repair import INVALID_ARGUMENTS
+from .repair_words import Notes
 
 DIALECT = "anthropic_messages"
-
-INVALID_ARGUMENTS = "INVALID_JSON"
-"""The key under which arguments that are no JSON object travel, as the documentation proposes:
-platform.claude.com/docs/en/agents-and-tools/tool-use/fine-grained-tool-streaming (2026-11)."""
 
 # The first characters of the base64 form of a file's magic bytes.
 _MAGIC = {
@@ -24,23 +22,6 @@ _MAGIC = {
     "R0lGOD": "image/gif",
     "UklGR": "image/webp",
 }
-
-
-class Notes:
-    """What a request lost on its way to the wire, each line once, in order."""
-
-    __slots__ = ("_lines",)
-
-    def __init__(self) -> None:
-        self._lines: dict[str, None] = {}
-
-    def add(self, line: str) -> None:
-        """Note a loss in words."""
-        self._lines[line] = None
-
-    def lines(self) -> tuple[str, ...]:
-        """Every line, in the order first noted."""
-        return tuple(self._lines)
 
 
 def unsupported(what: str, feature: str | None = None) -> ProviderError:
@@ -172,18 +153,17 @@ def _read_call(block: dict[str, JSON], after: int | None) -> ToolCall:
 # --- to the wire -------------------------------------------------------------------------------
 
 
-def write_block(
-    part: ContentPart, notes: Notes, *, unsigned_thinking: bool = False
-) -> dict[str, JSON] | None:
-    """One part as a block; None where it is left out, which ``notes`` then says.
+def write_block(part: ContentPart, notes: Notes) -> dict[str, JSON] | None:
+    """One part as a block; None for what the dialect has no block for.
 
-    Raises ``unsupported`` for audio, ``bad_request`` for a file with neither data nor URL.
+    ``notes`` takes a change of form. Raises ``unsupported`` for audio, ``bad_request`` for a file
+    with neither data nor URL.
     """
     match part.type:
         case "text":
-            block = _write_text(part, notes)
+            block: dict[str, JSON] = {"type": "text", "text": part.text or ""}
         case "reasoning":
-            block = _write_thinking(part, notes, unsigned_thinking)
+            block = _write_thinking(part)
         case "image":
             block = {"type": "image", "source": _image_source(part)}
         case "pdf":
@@ -191,65 +171,22 @@ def write_block(
             if part.name is not None:
                 block["title"] = part.name
         case "raw":
-            return _write_raw(part, notes)
-        case "refusal":
-            return _write_refusal(part, notes)
+            mine = is_mine(part.dialect) and isinstance(part.data, Mapping)
+            return dict(part.data) if mine else None
         case _:
-            raise unsupported("the Messages API takes no audio", "audio")
-    if block is not None and part.extra:
-        if is_mine(part.dialect):
-            block.update(part.extra)
-        else:
-            notes.add(f"{part.dialect}'s fields of a {part.type} part were left out")
+            raise unsupported(f"the Messages API takes no {part.type}", part.type)
+    if part.extra and is_mine(part.dialect):
+        block.update(part.extra)
     return block
 
 
-def _write_text(part: ContentPart, notes: Notes) -> dict[str, JSON] | None:
-    if not part.text:
-        # The API answers 400 "text content blocks must be non-empty".
-        notes.add("an empty text was left out, since the API refuses it")
-        return None
-    return {"type": "text", "text": part.text}
-
-
-def says_nothing(blocks: Sequence[Mapping[str, JSON]]) -> bool:
-    """Whether blocks are white space and nothing else, which the API refuses as a whole message.
-
-    "text content blocks must contain non-whitespace text"; beside other blocks it takes them
-    (recording anthropic/messages_parallel_tools_stream__llm-anthropic).
-    """
-    return all(b.get("type") == "text" and b["text"].isspace() for b in blocks)
-
-
-def _write_thinking(
-    part: ContentPart, notes: Notes, unsigned_thinking: bool
-) -> dict[str, JSON] | None:
-    if part.dialect != DIALECT:
-        notes.add(f"reasoning of {part.dialect or 'no known dialect'} was left out")
-        return None
+def _write_thinking(part: ContentPart) -> dict[str, JSON]:
     if part.data is not None:
         return {"type": "redacted_thinking", "data": part.data}
     block: dict[str, JSON] = {"type": "thinking", "thinking": part.text or ""}
     if part.signature is not None:
         block["signature"] = part.signature
-    elif not unsigned_thinking:
-        notes.add("reasoning without a signature was left out, since the API refuses it")
-        return None
     return block
-
-
-def _write_raw(part: ContentPart, notes: Notes) -> dict[str, JSON] | None:
-    if not is_mine(part.dialect) or not isinstance(part.data, Mapping):
-        notes.add(f"an item of {part.dialect or 'no known dialect'} was left out")
-        return None
-    return dict(part.data)
-
-
-def _write_refusal(part: ContentPart, notes: Notes) -> dict[str, JSON] | None:
-    if part.dialect == DIALECT or not part.text:
-        return None  # this dialect's own words stood in stop_details, never in the content
-    notes.add("a refusal was sent as text")
-    return {"type": "text", "text": part.text}
 
 
 def _image_source(part: ContentPart) -> dict[str, JSON]:
@@ -296,43 +233,16 @@ def _file_of(part: ContentPart) -> tuple[str | None, str | None, str | None]:
 
 
 def _own_source(part: ContentPart) -> dict[str, JSON]:
-    extra = part.extra or {}
-    if not is_mine(part.dialect) and extra:
-        feature = "vision" if part.type == "image" else "pdf"
-        raise unsupported(f"this {part.type} part only has a meaning for {part.dialect}", feature)
-    source = extra.get("source")
+    source = (part.extra or {}).get("source")
     if not isinstance(source, Mapping):
         raise ProviderError(ErrorCode.BAD_REQUEST, f"the {part.type} part has no data and no url")
     return dict(source)
 
 
-def write_call(call: ToolCall, wire_id: str, notes: Notes) -> dict[str, JSON]:
+def write_call(call: ToolCall, wire_id: str) -> dict[str, JSON]:
     """A call as its ``tool_use`` block; arguments that are no JSON object are wrapped."""
-    arguments: JSON = dict(call.arguments)
-    if not call.valid:
-        arguments = {INVALID_ARGUMENTS: call.raw_arguments}
-        notes.add("a call's arguments that are no JSON object were wrapped in one")
+    arguments = dict(call.arguments) if call.valid else {INVALID_ARGUMENTS: call.raw_arguments}
     block = {"type": "tool_use", "id": wire_id, "name": call.name, "input": arguments}
-    if not is_mine(call.dialect):
-        if call.signature is not None or call.extra:
-            notes.add(f"{call.dialect}'s fields of a tool call were left out")
-    elif call.extra:
+    if call.extra and is_mine(call.dialect):
         block.update(call.extra)
     return block
-
-
-def in_wire_order(
-    parts: Sequence[ContentPart], calls: Sequence[ToolCall]
-) -> Iterable[ContentPart | ToolCall]:
-    """Parts and calls as they stood: each call after as many parts as it says."""
-    waiting = sorted(calls, key=lambda c: len(parts) if c.after is None else c.after)
-    begun = 0
-    for position, part in enumerate(parts):
-        while begun < len(waiting):
-            after = waiting[begun].after
-            if after is None or after > position:
-                break
-            yield waiting[begun]
-            begun += 1
-        yield part
-    yield from waiting[begun:]

@@ -10,10 +10,11 @@ from crux_providers.base.models import JSON, ContentPart, Usage, parse_arguments
 from crux_providers.base.wire import WireEvent
 
 from .anthropic_messages_answer import write_usage
-from .anthropic_messages_blocks import DIALECT, Notes, is_mine
+from .anthropic_messages_blocks import DIALECT, is_mine
 from .anthropic_messages_errors import error_body
 from .anthropic_messages_server import answer_block, ending, own_fields
 from .reading import as_list, as_mapping
+from .repair_words import Notes
 
 
 @dataclass(slots=True)

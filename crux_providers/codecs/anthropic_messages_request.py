@@ -5,25 +5,20 @@ Reference: platform.claude.com/docs/en/api/messages and the pages named below (r
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from crux_providers.base.models import JSON, ChatRequest, ContentPart, Message, Tool, ToolCall
 from crux_providers.base.wire import WireRequest
 from crux_providers.config import defaults
 
-from .anthropic_messages_blocks import (
-    Notes,
-    in_wire_order,
-    is_mine,
-    says_nothing,
-    unsupported,
-    write_block,
-    write_call,
-)
+from . import repair_words as words
+from .anthropic_messages_blocks import DIALECT, is_mine, unsupported, write_block, write_call
 from .anthropic_messages_schema import output_schema
+from .repair import in_wire_order, repair
+from .repair_rules import Rules, Verdict
+from .repair_words import Notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +36,7 @@ class Options:
     - ``unsigned_thinking``: whether thinking without a signature goes back; Anthropic refuses it,
       compatible servers may sign nothing and want it.
     - ``json_schema``: whether ``output_config.format`` exists.
+    - ``provider``: whose signatures and encrypted thinking may go back (None: anybody's).
     """
 
     default_max_tokens: int = defaults.ANTHROPIC_MAX_TOKENS
@@ -51,6 +47,7 @@ class Options:
     no_sampling: tuple[str, ...] = ()
     unsigned_thinking: bool = False
     json_schema: bool = True
+    provider: str | None = None
 
 
 DEFAULTS = Options()
@@ -89,7 +86,9 @@ def encode(request: ChatRequest, *, stream: bool, options: Options = DEFAULTS) -
     if request.model is not None:
         body["model"] = request.model
     body["max_tokens"] = _max_tokens(request, options)
-    system, messages = _Conversation(request, options, notes).build()
+    history, lost = repair(request.messages, rules(request.model, options))
+    notes.extend(lost)
+    system, messages = _Conversation(notes).build(history)
     if system:
         body["system"] = system
     body["messages"] = messages
@@ -101,7 +100,7 @@ def encode(request: ChatRequest, *, stream: bool, options: Options = DEFAULTS) -
     choice = _tool_choice(request)
     if choice is not None:
         body["tool_choice"] = choice
-    _thinking(request, options, body, notes)
+    _thinking(request, options, history, body, notes)
     config = _output_config(request, options, notes)
     if config:
         own = extra.get("output_config")
@@ -153,15 +152,39 @@ def _sampling(request: ChatRequest, options: Options, body: dict[str, JSON], not
         notes.add("seed was left out, since the API has none")
 
 
-def _thinking(request: ChatRequest, options: Options, body: dict[str, JSON], notes: Notes) -> None:
+def _thinking(
+    request: ChatRequest,
+    options: Options,
+    history: Sequence[Message],
+    body: dict[str, JSON],
+    notes: Notes,
+) -> None:
     if request.reasoning_budget is not None:
         if _is_one_of(request.model, options.adaptive_thinking):
             body["thinking"] = {"type": "adaptive"}
             notes.add("the reasoning budget was left out: the model decides how much it thinks")
+        elif _began_unthinking(history):
+            body["thinking"] = {"type": "disabled"}
+            notes.add("the reasoning budget was left out: the tool loop was begun without thinking")
         else:
             body["thinking"] = {"type": "enabled", "budget_tokens": request.reasoning_budget}
     elif request.reasoning_effort == "none":
         body["thinking"] = {"type": "disabled"}
+
+
+def _began_unthinking(history: Sequence[Message]) -> bool:
+    """Whether the history ends in results of a turn that has no thinking before its calls.
+
+    The API refuses such a history while thinking is enabled, and says to disable it
+    (github.com/pydantic/pydantic-ai/issues/2075, 2025-06-25).
+    """
+    if not history or history[-1].role != "tool":
+        return False
+    caller = next((m for m in reversed(history) if m.role == "assistant"), None)
+    if caller is None:
+        return False
+    first = next(iter(in_wire_order(caller.parts, caller.tool_calls)))
+    return isinstance(first, ToolCall) or first.type != "reasoning"
 
 
 def _output_config(request: ChatRequest, options: Options, notes: Notes) -> dict[str, JSON]:
@@ -218,33 +241,71 @@ def _tool_choice(request: ChatRequest) -> dict[str, JSON] | None:
     return choice
 
 
-class _Conversation:
-    """The messages on their way to the wire, in order."""
+# -- the conversation -----------------------------------------------------------------------------
 
-    def __init__(self, request: ChatRequest, options: Options, notes: Notes) -> None:
-        self._messages = request.messages
-        self._inline = _is_one_of(request.model, options.inline_system)
-        self._unsigned = options.unsigned_thinking
+
+def rules(model: str | None, options: Options = DEFAULTS) -> Rules:
+    """What the API, with ``options``, asks of a history; the base of them is :data:`RULES`."""
+    return replace(
+        RULES,
+        provider=options.provider,
+        thoughts=partial(_thought, options.unsigned_thinking),
+        system="inline" if _is_one_of(model, options.inline_system) else "top",
+    )
+
+
+def _thought(unsigned: bool, part: ContentPart, message: Message) -> Verdict:
+    if unsigned or part.data is not None or part.signature is not None:
+        return part, None
+    return None, words.REASONING_UNSIGNED
+
+
+_NONE: frozenset[str] = frozenset()
+RULES = Rules(
+    dialect=DIALECT,
+    unowned_reasoning=False,
+    carries={
+        "system": _NONE,
+        "developer": _NONE,
+        "assistant": _NONE,
+        "tool": frozenset({"image", "pdf"}),
+    },
+    refusals="beside",
+    object_arguments=True,
+    empty_texts=False,
+    empty_turns=False,
+    system="top",
+    results="together",
+    tool_id="[a-zA-Z0-9_-]+",
+    made_id=("toolu_", 24),
+)
+"""Ids match ``^[a-zA-Z0-9_-]+$`` and are unique in a conversation; results stand first in
+the next message, also behind two assistant messages in a row (recorded: anthropic/
+messages_tools__pydantic-ai); "text
+content blocks must be non-empty"; "'image' blocks are not permitted within assistant turns"
+(github.com/SEMOSS/Semoss/issues/2323, 2026-04-09). An assistant may begin a conversation
+(github.com/anthropics/anthropic-sdk-typescript/issues/622, 2024-12-06)."""
+
+
+class _Conversation:
+    """The messages of a repaired history on their way to the wire, in order."""
+
+    def __init__(self, notes: Notes) -> None:
         self._notes = notes
-        self._ids = _CallIds(notes)
         self._system: list[str | list[dict[str, JSON]]] = []
         self._wire: list[dict[str, JSON]] = []
         self._results = False  # whether the last message holds tool results and nothing else
 
-    def build(self) -> tuple[JSON, list[dict[str, JSON]]]:
+    def build(self, messages: Sequence[Message]) -> tuple[JSON, list[dict[str, JSON]]]:
         """``(system, messages)`` as the body has them."""
-        for position, message in enumerate(self._messages):
-            if message.name is not None and message.role != "tool":
-                self._notes.add("the name of a message was left out")
+        for message in messages:
             match message.role:
                 case "system" | "developer":
-                    self._add_system(message, position)
+                    self._add_system(message)
                 case "tool":
                     self._add_result(message)
-                case "assistant":
-                    self._add_assistant(message)
                 case _:
-                    self._add_user(message)
+                    self._add(message)
         match self._system:
             case []:
                 return None, self._wire
@@ -253,77 +314,47 @@ class _Conversation:
             case several:
                 return [block for item in several for block in _as_blocks(item)], self._wire
 
-    def _add_system(self, message: Message, position: int) -> None:
+    def _add_system(self, message: Message) -> None:
         if any(p.type != "text" for p in message.parts):
             raise unsupported("a system message is text and nothing else")
         content = self._content(message)
         if self._wire:
-            if self._inline and self._fits_here(position):
-                self._append_system(content, message)
-                return
-            self._notes.add("a system message in mid-conversation was moved to the top")
-        if not content:
+            self._append_system(content, message)
             return
-        if message.extra and not self._wire:  # a cache marker, say
+        if message.extra:  # a cache marker, say
             content = _as_blocks(content)
             content[-1] = {**content[-1], **message.extra}
         self._system.append(content)
-
-    def _fits_here(self, position: int) -> bool:
-        # It has to follow a user turn and to be the last or precede an assistant turn
-        # (build-with-claude/mid-conversation-system-messages, read 2026-11).
-        rest = self._messages[position + 1 :]
-        after = next((m.role for m in rest if m.role not in ("system", "developer")), "assistant")
-        return self._wire[-1]["role"] in ("user", "system") and after == "assistant"
 
     def _append_system(self, content: str | list[dict[str, JSON]], message: Message) -> None:
         last = self._wire[-1]
         if last["role"] == "system" and not message.extra:
             last["content"] = _as_blocks(last["content"]) + _as_blocks(content)
-        elif content or message.extra:
+        else:
             self._wire.append({"role": "system", "content": content, **(message.extra or {})})
         self._results = False
 
-    def _add_user(self, message: Message) -> None:
-        content = self._content(message)
-        if not content:
-            self._notes.add("an empty user message was left out")
-            return
-        if self._results and not message.extra:
-            # One turn: the results first, then what the user says.
-            self._wire[-1]["content"] += _as_blocks(content)
-        else:
-            self._wire.append({"role": "user", "content": content, **(message.extra or {})})
-        self._results = False
-
-    def _add_assistant(self, message: Message) -> None:
+    def _add(self, message: Message) -> None:
         content: str | list[dict[str, JSON]]
         if message.tool_calls:
             content = []
             for item in in_wire_order(message.parts, message.tool_calls):
-                block = (
-                    write_call(item, self._ids.begin(item.id), self._notes)
-                    if isinstance(item, ToolCall)
-                    else self._block(item)
-                )
-                if block is not None:
+                if isinstance(item, ToolCall):
+                    content.append(write_call(item, item.id))
+                elif (block := write_block(item, self._notes)) is not None:
                     content.append(block)
         else:
             content = self._content(message)
-        if not content:
-            self._notes.add("an empty assistant message was left out")
-            return
-        self._wire.append({"role": "assistant", "content": content, **(message.extra or {})})
+        if self._results and message.role == "user" and not message.extra:
+            # One turn: the results first, then what the user says.
+            self._wire[-1]["content"] += _as_blocks(content)
+        else:
+            self._wire.append({"role": message.role, "content": content, **(message.extra or {})})
         self._results = False
 
     def _add_result(self, message: Message) -> None:
-        block: dict[str, JSON] = {
-            "type": "tool_result",
-            "tool_use_id": self._ids.answer(message.tool_call_id or ""),
-        }
-        text = message.content
-        content = text if isinstance(text, str) else self._blocks(message.parts)
-        if content:
+        block: dict[str, JSON] = {"type": "tool_result", "tool_use_id": message.tool_call_id or ""}
+        if content := self._content(message):
             block["content"] = content
         if message.is_error:
             block["is_error"] = True
@@ -336,58 +367,13 @@ class _Conversation:
         self._results = True
 
     def _content(self, message: Message) -> str | list[dict[str, JSON]]:
-        blocks = self._blocks(message.parts)
-        if says_nothing(blocks):
-            return ""
-        return message.content if isinstance(message.content, str) else blocks
-
-    def _blocks(self, parts: Sequence[ContentPart]) -> list[dict[str, JSON]]:
-        blocks = (self._block(p) for p in parts)
-        return [b for b in blocks if b is not None]
-
-    def _block(self, part: ContentPart) -> dict[str, JSON] | None:
-        return write_block(part, self._notes, unsigned_thinking=self._unsigned)
+        if isinstance(message.content, str):
+            return message.content
+        blocks = (write_block(part, self._notes) for part in message.parts)
+        return [block for block in blocks if block is not None]
 
 
 def _as_blocks(content: str | list[dict[str, JSON]]) -> list[dict[str, JSON]]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}] if content else []
     return content
-
-
-class _CallIds:
-    """Wire ids of tool calls: as they are where the API takes them, else made from them.
-
-    The API wants ``^[a-zA-Z0-9_-]+$`` and every id once in a conversation; dialects without ids
-    of their own may number each turn's calls anew. A result answers the oldest open call.
-    """
-
-    _VALID = re.compile(r"[a-zA-Z0-9_-]+")
-
-    def __init__(self, notes: Notes) -> None:
-        self._notes = notes
-        self._seen: dict[str, int] = {}
-        self._open: dict[str, list[str]] = {}
-        self._last: dict[str, str] = {}
-
-    def begin(self, call_id: str) -> str:
-        """The wire id of a call that begins."""
-        count = self._seen[call_id] = self._seen.get(call_id, 0) + 1
-        wire_id = self._wire_id(call_id, count)
-        self._open.setdefault(call_id, []).append(wire_id)
-        self._last[call_id] = wire_id
-        return wire_id
-
-    def answer(self, call_id: str) -> str:
-        """The wire id of the call a result belongs to."""
-        waiting = self._open.get(call_id)
-        if waiting:
-            return waiting.pop(0)
-        return self._last.get(call_id) or self._wire_id(call_id, 1)
-
-    def _wire_id(self, call_id: str, count: int) -> str:
-        if count == 1 and self._VALID.fullmatch(call_id):
-            return call_id
-        self._notes.add("tool-call ids the API refuses were replaced")
-        known_as = f"{call_id}\0{count}".encode("utf-8", "surrogatepass")
-        return "toolu_" + hashlib.sha256(known_as).hexdigest()[:24]

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from crux_providers.base.models import JSON, compact_json
 
-from .anthropic_messages_blocks import Notes, unsupported
+from .anthropic_messages_blocks import unsupported
+from .repair_words import Notes
 
 BOUNDS = (
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",

@@ -11,8 +11,6 @@ from crux_providers.base.models import JSON, ChatRequest, ChatResponse, ContentP
 from .anthropic_messages_answer import STOP_REASONS, write_usage
 from .anthropic_messages_blocks import (
     DIALECT,
-    Notes,
-    in_wire_order,
     read_content,
     read_parts,
     write_block,
@@ -30,6 +28,9 @@ from .reading import (
     parse_json,
     rest_of,
 )
+from .repair import in_wire_order
+from .repair_rules import owned
+from .repair_words import Notes
 
 
 def parse_request(body: Any) -> ChatRequest:
@@ -61,7 +62,7 @@ def _parse(body: dict[str, JSON]) -> ChatRequest:
     stops = opt_list(take("stop_sequences", None), "stop_sequences")
     return ChatRequest(
         model=opt_text(take("model", None), "model"),
-        messages=messages,
+        messages=owned(messages, DIALECT),
         max_tokens=_number(take("max_tokens", None), "max_tokens", int),
         temperature=_number(take("temperature", None), "temperature", float),
         top_p=_number(take("top_p", None), "top_p", float),
@@ -232,7 +233,7 @@ def render_response(response: ChatResponse) -> dict[str, JSON]:
             if block is not None:
                 content.append(block)
         else:
-            content.append(write_call(item, item.id, notes))
+            content.append(write_call(item, item.id))
     fields = own_fields(response.meta.extra.get("wire_fields"))
     body: dict[str, JSON] = {
         "id": response.meta.response_id or "",
@@ -269,7 +270,7 @@ def answer_block(part: ContentPart, notes: Notes) -> dict[str, JSON] | None:
         case "image" | "pdf" if not isinstance(part.data, str) and part.url is None:
             return None
         case _:
-            return write_block(part, notes, unsigned_thinking=True)
+            return write_block(part, notes)
 
 
 def ending(finish: str | None, refusal: str | None, fields: Mapping[str, JSON]) -> dict[str, JSON]:

@@ -23,7 +23,7 @@ from .anthropic_messages_answer import (
     refusal_part,
     wire_fields,
 )
-from .anthropic_messages_blocks import DIALECT, INVALID_ARGUMENTS, read_block
+from .anthropic_messages_blocks import DIALECT, read_block
 from .anthropic_messages_errors import classify
 from .reading import (
     as_list,
@@ -38,6 +38,7 @@ from .reading import (
     parse_event,
     rest_of,
 )
+from .repair import INVALID_ARGUMENTS
 
 CONTENT_EVENTS = frozenset(
     {

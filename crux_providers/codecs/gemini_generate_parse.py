@@ -33,6 +33,7 @@ from .reading import (
     parse_json,
     rest_of,
 )
+from .repair_rules import owned
 
 _READERS = {"max_tokens": as_count, "temperature": as_number, "top_p": as_number, "seed": as_count,
             "logprobs": as_bool, "top_logprobs": as_count}  # fmt: skip
@@ -63,7 +64,7 @@ def parse_request(body: Any) -> ChatRequest:
         messages += _content(content, place, calls)
     return ChatRequest(
         model=as_text(given.get("model")),
-        messages=messages,
+        messages=owned(messages, DIALECT),
         tools=[t for item in as_list(given.get("tools")) for t in _tools(item)],
         extra=extra,
         **fields,

@@ -26,6 +26,7 @@ from .reading import (
     or_none,
     rest_of,
 )
+from .repair import INVALID_ARGUMENTS
 
 DIALECT = "gemini_generate"
 
@@ -62,6 +63,7 @@ class Options:
     - ``signed_models``: beginnings of models that refuse a call without a thought signature.
     - ``json_schema``: send schemas as JSON Schema; else as they stand in ``parameters`` and
       ``responseSchema``, for servers that know only those.
+    - ``provider``: whose thought signatures may go back (None: anybody's).
     """
 
     file_urls: tuple[str, ...] = (
@@ -75,6 +77,7 @@ class Options:
     level_models: tuple[str, ...] = ("gemini-3",)
     signed_models: tuple[str, ...] = ("gemini-3",)
     json_schema: bool = True
+    provider: str | None = None
 
 
 def camel(value: Mapping[str, JSON]) -> dict[str, JSON]:
@@ -246,34 +249,23 @@ def _said(response: dict[str, JSON]) -> tuple[str, str | None, bool]:
 # -- ours to the wire ------------------------------------------------------------------------------
 
 
-def write_part(part: ContentPart, options: Options, degraded: list[str]) -> dict[str, JSON] | None:
+def write_part(part: ContentPart, options: Options) -> dict[str, JSON] | None:
     """The wire form of a part, or None where it belongs to another dialect."""
     made: dict[str, JSON]
     match part.type:
         case "text" | "refusal":
             made = {"text": part.text or ""}
-        case "reasoning" if own(part.dialect):
-            made = {"text": part.text or "", "thought": True}
         case "reasoning":
-            degraded.append(f"reasoning of {part.dialect} was left out")
-            return None
-        case "raw" if part.dialect == DIALECT:
-            return dict(as_mapping(part.data))
+            made = {"text": part.text or "", "thought": True}
         case "raw":
-            degraded.append(f"an item of {part.dialect} was left out")
-            return None
+            return dict(as_mapping(part.data)) if part.dialect == DIALECT else None
         case _:
             made = _media(part, options)
-            if part.name is not None:
-                degraded.append(f"the file name {part.name!r} was left out")
-    if not own(part.dialect):
+    if own(part.dialect):
         if part.signature is not None:
-            degraded.append(f"a signature of {part.dialect} was left out")
-        return made
-    if part.signature is not None:
-        made["thoughtSignature"] = part.signature
-    if part.extra:
-        merge(made, rest_of(part.extra, (RESPONSE_KEY,)))
+            made["thoughtSignature"] = part.signature
+        if part.extra:
+            merge(made, rest_of(part.extra, (RESPONSE_KEY,)))
     return made
 
 
@@ -305,11 +297,10 @@ def _sniffed(part: ContentPart, data: str) -> str:
     return found
 
 
-def write_call(call: ToolCall, options: Options, degraded: list[str]) -> dict[str, JSON]:
-    """The part of a call."""
-    if not call.valid:
-        degraded.append(f"call {call.id!r}: arguments that are no JSON object were sent as none")
-    function: dict[str, JSON] = {"name": call.name, "args": dict(call.arguments)}
+def write_call(call: ToolCall, options: Options) -> dict[str, JSON]:
+    """The part of a call; arguments that are no JSON object are wrapped in one."""
+    arguments = dict(call.arguments) if call.valid else {INVALID_ARGUMENTS: call.raw_arguments}
+    function: dict[str, JSON] = {"name": call.name, "args": arguments}
     if call.id and options.tool_call_ids:
         function["id"] = call.id
     made: dict[str, JSON] = {"functionCall": function}
@@ -318,22 +309,19 @@ def write_call(call: ToolCall, options: Options, degraded: list[str]) -> dict[st
             made["thoughtSignature"] = call.signature
         if call.extra:
             merge(made, call.extra)
-    elif call.signature is not None:
-        degraded.append(f"a signature of {call.dialect} was left out")
     return made
 
 
-def write_result(
-    message: Message, name: str, options: Options, degraded: list[str]
-) -> dict[str, JSON]:
+def write_result(message: Message, options: Options) -> dict[str, JSON]:
     """The ``functionResponse`` part of a tool turn."""
     texts = [p for p in message.parts if p.type in ("text", "refusal")]
     text = "".join(p.text or "" for p in texts)
+    name = message.name or message.tool_call_id or "tool"
     made: dict[str, JSON] = {"name": name, "response": _response(message, texts, text)}
     if message.tool_call_id and options.tool_call_ids:
         made["id"] = message.tool_call_id
     others = [p for p in message.parts if p.type not in ("text", "refusal")]
-    written = [w for p in others if (w := write_part(p, options, degraded)) is not None]
+    written = [w for p in others if (w := write_part(p, options)) is not None]
     if written:
         made["parts"] = written
     made.update(message.extra or {})

@@ -57,7 +57,7 @@ def _part(part: ContentPart) -> dict[str, JSON] | None:
         return {"text": part.text, "thought": True} if part.text else None
     if part.type in ("image", "pdf", "audio") and part.data is None and part.url is None:
         return None
-    return write_part(replace(part, name=None), _EVERY_URL, [])
+    return write_part(part, _EVERY_URL)
 
 
 def render_response(response: ChatResponse) -> dict[str, JSON]:
@@ -66,10 +66,10 @@ def render_response(response: ChatResponse) -> dict[str, JSON]:
     calls = list(response.tool_calls)
     for place, part in enumerate(response.parts):
         while calls and calls[0].after is not None and calls[0].after <= place:
-            parts.append(write_call(calls.pop(0), _EVERY_URL, []))
+            parts.append(write_call(calls.pop(0), _EVERY_URL))
         if (written := _part(part)) is not None:
             parts.append(written)
-    parts += [write_call(call, _EVERY_URL, []) for call in calls]
+    parts += [write_call(call, _EVERY_URL) for call in calls]
     extra = response.meta.extra
     body = _body(parts, response.meta.model_name, response.meta.response_id)
     _close(
@@ -257,7 +257,7 @@ def _send_calls(state: RenderState, parts: list[JSON], *, all: bool = False) -> 
             call["id"], call["name"], "".join(call["text"]), signature=call["signature"],
             dialect=call["dialect"], extra=call["extra"] or None,
         )  # fmt: skip
-        parts.append(write_call(made, _EVERY_URL, []))
+        parts.append(write_call(made, _EVERY_URL))
     state.calls.clear()
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 from crux_providers.base.errors import ErrorCode, ProviderError
-from crux_providers.base.models import JSON, ChatRequest, Message, Tool
+from crux_providers.base.models import JSON, ChatRequest, Message, Tool, ToolCall
 from crux_providers.base.wire import WireRequest
 
 from .gemini_generate_parts import (
     DEFAULTS,
+    DIALECT,
     DUMMY_SIGNATURE,
     Options,
     camel,
@@ -21,6 +23,8 @@ from .gemini_generate_parts import (
     write_part,
     write_result,
 )
+from .repair import in_wire_order, repair
+from .repair_rules import Rules
 
 CONFIG_FIELDS = (
     ("maxOutputTokens", "max_tokens"),
@@ -50,11 +54,11 @@ def encode(request: ChatRequest, *, stream: bool, options: Options = DEFAULTS) -
     Raises ``bad_request`` without a model, since the path carries it, and ``unsupported`` for
     files by an URL that Gemini does not read.
     """
-    degraded: list[str] = []
     model = model_of(request.model)
-    body: dict[str, JSON] = {"contents": _contents(request, model, options, degraded)}
-    system = _system(request, options, degraded)
-    if system:
+    messages, lost = repair(request.messages, rules(model, options))
+    degraded = list(lost)
+    body: dict[str, JSON] = {"contents": _contents(messages, options)}
+    if system := _system(messages, options):
         body["systemInstruction"] = {"parts": system}
     if tools := _tools(request, options, degraded):
         body["tools"] = tools
@@ -97,95 +101,69 @@ def _camel_config(value: Mapping[str, JSON]) -> dict[str, JSON]:
 # -- contents --------------------------------------------------------------------------------------
 
 
-def _system(request: ChatRequest, options: Options, degraded: list[str]) -> list[JSON]:
-    made: list[JSON] = []
-    begun = False
-    for place, message in enumerate(request.messages):
-        if message.role not in _SYSTEM:
-            begun = True
-            continue
-        if begun:
-            degraded.append(f"messages[{place}]: system text was moved to systemInstruction")
-        for part in message.parts:
-            if part.type not in ("text", "refusal", "reasoning", "raw"):
-                raise ProviderError(
-                    ErrorCode.UNSUPPORTED,
-                    f"Gemini takes no {part.type} in a system turn",
-                    feature="vision" if part.type == "image" else part.type,
-                )
-            written = write_part(part, options, degraded)
-            if written is not None:
-                made.append(written)
-    return made
+def rules(model: str, options: Options = DEFAULTS) -> Rules:
+    """What ``model`` asks of a history; the base of it is :data:`RULES`."""
+    signed = model.startswith(options.signed_models)
+    return replace(
+        RULES, provider=options.provider, unsigned_call=DUMMY_SIGNATURE if signed else None
+    )
 
 
-def _contents(
-    request: ChatRequest, model: str, options: Options, degraded: list[str]
-) -> list[JSON]:
+_NONE: frozenset[str] = frozenset()
+RULES = Rules(
+    dialect=DIALECT,
+    unowned_items=False,
+    carries={"system": _NONE, "developer": _NONE},
+    object_arguments=True,
+    system="top",
+    tool_id=r"[\s\S]*",
+    file_names=False,
+    result_names=True,
+    merges="calls",
+)
+"""A call follows a user's turn or results, results follow their calls, one for each
+(github.com/google-gemini/gemini-cli/issues/11814, 2025-10-23; github.com/langchain-ai/langchain/
+issues/27799); ids are optional, a result has to name its function. Only the first of a turn's
+parallel calls bears a thought signature."""
+
+
+def _system(messages: Sequence[Message], options: Options) -> list[JSON]:
+    parts = [p for m in messages if m.role in _SYSTEM for p in m.parts]
+    return [written for p in parts if (written := write_part(p, options)) is not None]
+
+
+def _contents(messages: Sequence[Message], options: Options) -> list[JSON]:
     contents: list[JSON] = []
-    names: dict[str, str] = {}
     results: list[JSON] | None = None  # the parts of the content that holds a turn's results
-    for message in request.messages:
+    for message in messages:
         if message.role in _SYSTEM:
             continue
         if message.role == "tool":
-            part = _result(message, names, options, degraded)
             if results is None:
                 results = []
                 contents.append({"role": "user", "parts": results})
-            results.append(part)
+            results.append(write_result(message, options))
             continue
         results = None
-        names.update({call.id: call.name for call in message.tool_calls})
-        if message.name:
-            degraded.append(f"the name {message.name!r} of a turn was left out")
         contents.append(
             {
                 "role": "model" if message.role == "assistant" else "user",
-                "parts": _parts(message, model, options, degraded),
+                "parts": _parts(message, options),
                 **(message.extra or {}),
             }
         )
     return contents
 
 
-def _parts(message: Message, model: str, options: Options, degraded: list[str]) -> list[JSON]:
+def _parts(message: Message, options: Options) -> list[JSON]:
     parts: list[JSON] = []
-    calls = list(message.tool_calls)
-    signed = not model.startswith(options.signed_models) or not any(
-        not own(c.dialect) or c.dialect is None for c in calls
-    )
-    for place, part in enumerate(message.parts):
-        while calls and calls[0].after is not None and calls[0].after <= place:
-            parts.append(write_call(calls.pop(0), options, degraded))
-        written = write_part(part, options, degraded)
-        if written is not None:
+    for entry in in_wire_order(message.parts, message.tool_calls):
+        if isinstance(entry, ToolCall):
+            parts.append(write_call(entry, options))
+        elif (written := write_part(entry, options)) is not None:
             parts.append(written)
-    parts += [write_call(call, options, degraded) for call in calls]
-    if not signed:
-        _sign(message, parts, degraded)
     # A content without parts is refused; an empty text says the same.
     return parts or [{"text": ""}]
-
-
-def _sign(message: Message, parts: list[JSON], degraded: list[str]) -> None:
-    # Only the first call of a turn must bear a signature; parallel ones after it have none.
-    first = next(p for p in parts if "functionCall" in p)
-    if "thoughtSignature" in first:
-        return
-    first["thoughtSignature"] = DUMMY_SIGNATURE
-    call = message.tool_calls[0]
-    degraded.append(f"call {call.id!r} has no thought signature: sent with Google's placeholder")
-
-
-def _result(
-    message: Message, names: Mapping[str, str], options: Options, degraded: list[str]
-) -> JSON:
-    name = message.name or names.get(message.tool_call_id or "")
-    if not name:
-        name = message.tool_call_id or "tool"
-        degraded.append(f"a tool result without its tool's name was sent as {name!r}")
-    return write_result(message, name, options, degraded)
 
 
 # -- tools -----------------------------------------------------------------------------------------

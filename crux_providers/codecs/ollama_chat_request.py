@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from crux_providers.base.errors import ErrorCode, ProviderError
@@ -26,6 +26,8 @@ from .reading import (
     parse_json,
     rest_of,
 )
+from .repair import repair
+from .repair_rules import Rules, owned
 
 DIALECT = "ollama_chat"
 
@@ -46,10 +48,34 @@ _BODY_FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The dialect's knobs: ``tool_call_ids`` sends the ids of calls and results, which servers
-    before 0.12 pass over."""
+    """The dialect's knobs.
+
+    - ``tool_call_ids``: send the ids of calls and results, which servers before 0.12 pass over.
+    - ``provider``: whose own fields may go back (None: anybody's).
+    """
 
     tool_call_ids: bool = True
+    provider: str | None = None
+
+
+RULES = Rules(
+    dialect=DIALECT,
+    unowned_items=False,
+    named=frozenset({"system", "developer", "user", "assistant"}),
+    error_mark=False,
+    object_arguments=True,
+    results="free",
+    tool_id=r"[\s\S]*",
+    unique_ids="turn",
+    result_names=True,
+)
+"""Little: a model's own template lays the turns out, and the server
+refuses none for their order; a result has to name its tool."""
+
+
+def rules(options: Options = Options()) -> Rules:
+    """What Ollama asks of a history."""
+    return replace(RULES, provider=options.provider)
 
 
 def unsupported(what: str, feature: str | None) -> ProviderError:
@@ -63,15 +89,11 @@ def encode(request: ChatRequest, *, stream: bool, options: Options = Options()) 
     Raises ``unsupported`` for a tool that must be called, PDF and audio parts, and images given by
     URL (no image is fetched here).
     """
-    degraded: list[str] = []
-    names: dict[str, str] = {}
-    messages: list[JSON] = []
-    for message in request.messages:
-        names.update({call.id: call.name for call in message.tool_calls})
-        messages.append(_message(message, names, options, degraded))
+    history, lost = repair(request.messages, rules(options))
+    degraded = list(lost)
     body: dict[str, JSON] = {
         "model": request.model,
-        "messages": messages,
+        "messages": [_message(message, options) for message in history],
         "stream": stream,
     }
     if (tools := _tools(request, degraded)) is not None:
@@ -149,27 +171,21 @@ def _reasoning(request: ChatRequest, body: dict[str, JSON], degraded: list[str])
         degraded.append("reasoning_budget: Ollama has no token budget for reasoning")
 
 
-def _message(
-    message: Message, names: Mapping[str, str], options: Options, degraded: list[str]
-) -> JSON:
+def _message(message: Message, options: Options) -> JSON:
     made: dict[str, JSON] = {"role": "system" if message.role == "developer" else message.role}
     texts: list[str] = []
     thinking: list[str] = []
     images: list[str] = []
     for part in message.parts:
         match part.type:
-            case "text" | "refusal":
+            case "text":
                 texts.append(part.text or "")
             case "image":
                 images.append(_image(part))
-            case "reasoning" if part.dialect in (None, DIALECT):
-                thinking.append(part.text or "")
             case "reasoning":
-                degraded.append(f"reasoning of {part.dialect} was left out")
-            case "raw" if part.dialect == DIALECT:
-                made.update(as_mapping(part.data))
+                thinking.append(part.text or "")
             case "raw":
-                degraded.append(f"an item of {part.dialect} was left out")
+                made.update(as_mapping(part.data))
             case kind:
                 raise unsupported(f"{kind} input", kind)
     made["content"] = "".join(texts)
@@ -178,15 +194,12 @@ def _message(
     if images:
         made["images"] = images
     if message.tool_calls:
-        made["tool_calls"] = [_call(c, options, degraded) for c in message.tool_calls]
+        made["tool_calls"] = [_call(call, options) for call in message.tool_calls]
     if message.role == "tool":
-        name = message.name or names.get(message.tool_call_id or "")
-        if name:
-            made["tool_name"] = name
+        if message.name:
+            made["tool_name"] = message.name
         if message.tool_call_id and options.tool_call_ids:
             made["tool_call_id"] = message.tool_call_id
-        if message.is_error:
-            degraded.append("a tool result's error mark was left out")
     elif message.name:
         made["name"] = message.name
     made.update(message.extra or {})
@@ -201,17 +214,14 @@ def _image(part: ContentPart) -> str:
     raise unsupported("image by URL", "vision")
 
 
-def _call(call: ToolCall, options: Options, degraded: list[str]) -> JSON:
-    if not call.valid:
-        degraded.append(f"call {call.id!r}: arguments that are no JSON object were sent as none")
+def _call(call: ToolCall, options: Options) -> JSON:
     function: dict[str, JSON] = {"name": call.name, "arguments": dict(call.arguments)}
     made: dict[str, JSON] = {"function": function}
     if call.id and options.tool_call_ids:
         made["id"] = call.id
-    if call.dialect in (None, DIALECT):
-        own = dict(call.extra or {})
-        function.update(as_mapping(own.pop("function", None)))
-        made.update(own)
+    own = dict(call.extra or {})
+    function.update(as_mapping(own.pop("function", None)))
+    made.update(own)
     return made
 
 
@@ -254,7 +264,7 @@ def parse_request(body: Any) -> ChatRequest:
     messages = need_list(body.get("messages"), "messages")
     return ChatRequest(
         model=as_text(body.get("model")),
-        messages=[_parse_message(m, i) for i, m in enumerate(messages)],
+        messages=owned((_parse_message(m, i) for i, m in enumerate(messages)), DIALECT),
         tools=[_parse_tool(t) for t in as_list(body.get("tools"))],
         logprobs=as_bool(body.get("logprobs")),
         top_logprobs=as_count(body.get("top_logprobs")),

@@ -33,6 +33,7 @@ from .reading import (
     parse_json,
     rest_of,
 )
+from .repair_rules import owned
 
 # Body fields that are words of the vocabulary, and how each is read; a value of another kind stays
 # in `extra`, for the provider to judge.
@@ -97,7 +98,8 @@ def _request(body: dict[str, JSON]) -> ChatRequest:
     _take_tool_choice(known, extra)
     reader = _Conversation()
     turns = need_list(body.get("messages"), "messages")
-    known["messages"] = [reader.turn(need_mapping(turn, "message")) for turn in turns]
+    found = [reader.turn(need_mapping(turn, "message")) for turn in turns]
+    known["messages"] = owned(found, DIALECT)
     return ChatRequest(extra=extra, **known)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 
 from crux_providers.base.models import JSON, ChatRequest, ContentPart, Message, Tool, ToolCall
 from crux_providers.base.wire import WireRequest
 
+from . import repair_words as words
 from .openai_chat_media import (
     own_extra,
     render_audio,
@@ -19,6 +19,8 @@ from .openai_chat_media import (
 )
 from .openai_chat_tables import DIALECT
 from .reading import as_list, as_mapping
+from .repair import repair
+from .repair_rules import Rules, Verdict
 
 SCHEMA_NAME = "response"
 """Name of a JSON schema that the request left unnamed (the dialect wants one)."""
@@ -52,6 +54,8 @@ class Options:
     - ``assistant_images``: whether an assistant turn may have ``images`` (OpenRouter).
     - ``text_lists``: whether text may come as a list of parts (else it is joined).
     - ``tool_id``: pattern of a valid tool-call id; ``tool_id_length``: of one made in its stead.
+    - ``alternate``: consecutive turns of a user or an assistant are sent as one.
+    - ``provider``: whose signatures, ids and encrypted reasoning may go back (None: anybody's).
     """
 
     path: str = "/chat/completions"
@@ -73,6 +77,8 @@ class Options:
     text_lists: bool = True
     tool_id: str = r"[\s\S]{1,40}"
     tool_id_length: int = 24
+    alternate: bool = False
+    provider: str | None = None
 
 
 DEFAULTS = Options()
@@ -83,10 +89,10 @@ def encode(request: ChatRequest, *, stream: bool, options: Options = DEFAULTS) -
 
     ``request.extra`` goes into the body last, so the caller's word wins.
     """
-    writer = _Messages(options)
+    messages, told = repair(request.messages, rules(options))
+    lost = list(told)
     body: dict[str, JSON] = {} if request.model is None else {"model": request.model}
-    body["messages"] = writer.write(request.messages)
-    lost = writer.lost
+    body["messages"] = _Messages(options).write(messages)
     if request.max_tokens is not None:
         body[_max_tokens_field(request.model, options)] = request.max_tokens
     for name in ("temperature", "top_p", "parallel_tool_calls", "logprobs", "top_logprobs"):
@@ -186,36 +192,79 @@ def _tool(tool: Tool) -> JSON:
     return entry
 
 
-def wire_tool_id(given: str, options: Options) -> str:
-    """``given`` where it is valid, else one made from it: the same for a call and its result."""
-    if re.fullmatch(options.tool_id, given):
-        return given
-    digest = hashlib.sha256(given.encode("utf-8", "backslashreplace")).hexdigest()
-    return digest[: options.tool_id_length]
+# -- the conversation -----------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+def rules(options: Options = DEFAULTS) -> Rules:
+    """What the dialect, with ``options``, asks of a history; the base of them is :data:`RULES`."""
+    images = frozenset({"image"}) if options.assistant_images else frozenset()
+    return replace(
+        RULES,
+        provider=options.provider,
+        thoughts=partial(_thought, options.reasoning_field),
+        calls=partial(_signed_call, options.reasoning_field == "extra_content"),
+        carries={**RULES.carries, "assistant": images},
+        refusals="kept" if options.refusal_field else "text",
+        tool_id=options.tool_id,
+        made_id=("", options.tool_id_length),
+        merges="always" if options.alternate else "never",
+    )
+
+
+def _is_function_result(message: Message) -> bool:
+    """Whether a turn is a result from before there were tools, which has no id."""
+    return as_mapping(message.extra).get("role") == "function"
+
+
+def _thought(field: str | None, part: ContentPart, message: Message) -> Verdict:
+    """What of the dialect's own reasoning goes back where ``field`` is the place of it."""
+    extra = own_extra(part)
+    kind = str(extra.get("type"))
+    match field:
+        case "reasoning_details" if kind.startswith("reasoning."):
+            return part, None
+        case "extra_content" if isinstance(extra.get("extra_content"), Mapping):
+            return part, None
+        case "thinking" if part.text or kind == "thinking":
+            return part, None
+        case None | "thinking" | "extra_content":
+            return None, words.REASONING_UNWANTED
+        case _ if part.signature is None and part.data is None:
+            return part, None
+        case _:
+            bare = replace(part, signature=None, data=None) if part.text else None
+            return bare, words.REASONING_SIGNATURE
+
+
+def _signed_call(signed: bool, call: ToolCall) -> tuple[ToolCall, str | None]:
+    """A call without the signature of Gemini's own endpoint, where ``signed`` is not the place."""
+    if signed or "extra_content" not in (call.extra or {}):
+        return call, None
+    extra = {k: v for k, v in (call.extra or {}).items() if k != "extra_content"}
+    return replace(call, extra=extra or None), words.CALL_SIGNATURE
+
+
+RULES = Rules(
+    dialect=DIALECT,
+    named=frozenset({"system", "developer", "user", "assistant"}),
+    carries={"system": frozenset(), "developer": frozenset(), "tool": frozenset()},
+    lone_text=True,
+    error_mark=False,
+    unique_ids="turn",
+    stands_alone=_is_function_result,
+)
+"""A file is a user's to send ("Image URLs are only allowed for messages with role 'user'":
+github.com/openai/openai-node/issues/1030, 2024-09-03), results follow their calls at once."""
+
+
 class _Messages:
-    """Writes the turns; ``lost`` says in words what of them could not be carried."""
+    """Writes the turns of a repaired history."""
 
-    options: Options
-    lost: list[str] = field(default_factory=list)
-    _moved: list[JSON] = field(default_factory=list)
+    def __init__(self, options: Options) -> None:
+        self.options = options
 
     def write(self, messages: Sequence[Message]) -> list[JSON]:
-        turns: list[JSON] = []
-        for message in messages:
-            if message.role != "tool":
-                self._flush(turns)
-            turns.append(self._turn(message))
-        self._flush(turns)
-        return turns
-
-    def _flush(self, turns: list[JSON]) -> None:
-        """What tool results held besides text comes as a user turn after the last of them."""
-        if self._moved:
-            turns.append({"role": "user", "content": self._moved})
-            self._moved = []
+        return [self._turn(message) for message in messages]
 
     def _turn(self, message: Message) -> dict[str, JSON]:
         turn: dict[str, JSON] = {"role": message.role}
@@ -223,7 +272,9 @@ class _Messages:
             case "assistant":
                 self._assistant(message, turn)
             case "tool":
-                self._tool_result(message, turn)
+                if message.tool_call_id is not None and not _is_function_result(message):
+                    turn["tool_call_id"] = message.tool_call_id
+                turn["content"] = self._content(message)
             case "system" | "developer":
                 turn["role"] = self.options.system_role or message.role
                 turn["content"] = self._content(message)
@@ -237,17 +288,15 @@ class _Messages:
     def _content(self, message: Message) -> JSON:
         if isinstance(message.content, str):
             return message.content
-        return self._listed([i for p in message.parts if (i := self._item(p)) is not None])
+        return self._listed([self._item(part) for part in message.parts])
 
     def _listed(self, items: list[JSON]) -> JSON:
         if not self.options.text_lists and all(i.get("type") == "text" for i in items):
             return "".join(i["text"] for i in items)
         return items
 
-    def _item(self, part: ContentPart) -> dict[str, JSON] | None:
+    def _item(self, part: ContentPart) -> dict[str, JSON]:
         match part.type:
-            case "text" | "refusal":
-                return {"type": "text", "text": part.text or "", **own_extra(part)}
             case "image":
                 return render_image(part)
             case "pdf":
@@ -255,39 +304,10 @@ class _Messages:
                 return render_document(part, form, urls=self.options.pdf_url)
             case "audio":
                 return render_audio(part)
-            case "raw" if part.dialect in (None, DIALECT) and isinstance(part.data, Mapping):
-                return dict(part.data)
+            case "raw":
+                return dict(as_mapping(part.data))
             case _:
-                owner = part.dialect or "unknown origin"
-                self.lost.append(f"a {part.type} part of {owner}: left out")
-                return None
-
-    def _tool_result(self, message: Message, turn: dict[str, JSON]) -> None:
-        if message.is_error:
-            self.lost.append("is_error: the dialect has no mark for a failed tool")
-        as_function = as_mapping(message.extra).get("role") == "function"  # from before tools
-        if message.tool_call_id is not None and not as_function:
-            turn["tool_call_id"] = self._tool_id(message.tool_call_id)
-        if isinstance(message.content, str):
-            turn["content"] = message.content
-            return
-        texts: list[JSON] = []
-        for part in message.parts:
-            item = self._item(part)
-            if item is None:
-                continue
-            if part.type in ("text", "refusal", "raw"):
-                texts.append(item)
-            else:
-                self.lost.append(f"{part.type} in a tool result: sent in a user turn after it")
-                self._moved.append(item)
-        turn["content"] = self._listed(texts) if texts or not message.parts else ""
-
-    def _tool_id(self, given: str) -> str:
-        made = wire_tool_id(given, self.options)
-        if made != given:
-            self.lost.append("tool-call ids: rewritten to the provider's form")
-        return made
+                return {"type": "text", "text": part.text or "", **own_extra(part)}
 
     def _assistant(self, message: Message, turn: dict[str, JSON]) -> None:
         parts = message.parts
@@ -298,19 +318,14 @@ class _Messages:
             match part.type:
                 case "reasoning":
                     self._reasoning(part, turn, items, texts)
-                case "refusal" if self.options.refusal_field:
+                case "refusal":
                     refusals.append(part.text or "")
                 case "image":
-                    if not self.options.assistant_images:
-                        raise unsupported("vision", "an assistant turn takes no images here")
                     turn.setdefault("images", []).append(render_image(part))
                 case "audio":
-                    turn["audio"] = self._spoken(part)
-                case "pdf":
-                    raise unsupported("pdf", "an assistant turn takes no documents")
+                    turn["audio"] = {"id": own_extra(part).get("id")}
                 case _:
-                    if (item := self._item(part)) is not None:
-                        items.append(item)
+                    items.append(self._item(part))
         if isinstance(message.content, str):
             content: JSON = message.content
         elif len(parts) > 1 and len(items) == 1 and items[0].keys() == {"type", "text"}:
@@ -322,53 +337,33 @@ class _Messages:
         turn["content"] = content or (None if said_elsewhere else "")
         if refusals:
             turn["refusal"] = "".join(refusals)
-        if texts and self.options.reasoning_field not in (None, "thinking", "extra_content"):
-            name = self.options.reasoning_field
-            turn["reasoning" if name == "reasoning_details" else str(name)] = "".join(texts)
+        if texts:
+            name = str(self.options.reasoning_field)
+            turn["reasoning" if name == "reasoning_details" else name] = "".join(texts)
         for call in calls:
             self._call(call, turn)
-
-    def _spoken(self, part: ContentPart) -> JSON:
-        """Audio the model itself made goes back by its id."""
-        given = own_extra(part).get("id")
-        if part.dialect != DIALECT or not isinstance(given, str):
-            raise unsupported("audio", "an assistant turn takes audio only by the provider's id")
-        return {"id": given}
 
     def _reasoning(
         self, part: ContentPart, turn: dict[str, JSON], items: list[JSON], texts: list[str]
     ) -> None:
-        if part.dialect not in (None, DIALECT):
-            self.lost.append(f"reasoning of {part.dialect}: left out")
-            return
-        extra = own_extra(part)
-        kind = str(extra.get("type"))
-        text = part.text or ""
         match self.options.reasoning_field:
-            case "reasoning_details" if kind.startswith("reasoning."):
-                turn.setdefault("reasoning_details", []).append(reasoning_detail(part))
-                texts.append(text)
-            case "extra_content" if isinstance(extra.get("extra_content"), Mapping):
-                turn["extra_content"] = extra["extra_content"]
-            case "thinking" if text or kind == "thinking":
+            case "reasoning_details":
+                if str(own_extra(part).get("type")).startswith("reasoning."):
+                    turn.setdefault("reasoning_details", []).append(reasoning_detail(part))
+                texts.append(part.text or "")
+            case "extra_content":
+                turn["extra_content"] = own_extra(part)["extra_content"]
+            case "thinking":
                 items.append(thinking_item(part))
-            case None | "thinking" | "extra_content":
-                self.lost.append("earlier reasoning: the provider wants none of it")
             case _:
-                texts.append(text)
-                if part.signature or part.data is not None:
-                    self.lost.append("signatures of earlier reasoning: the provider has no place")
+                texts.append(part.text or "")
 
     def _call(self, call: ToolCall, turn: dict[str, JSON]) -> None:
-        extra = dict(call.extra or {}) if call.dialect in (None, DIALECT) else {}
-        if "extra_content" in extra and self.options.reasoning_field != "extra_content":
-            del extra["extra_content"]
-            self.lost.append("signatures of earlier tool calls: the provider has no place")
+        extra = dict(call.extra or {})
         entry = render_call(call, extra)
         if extra.get("type") == "function_call":
             turn["function_call"] = entry["function"]
             return
-        entry["id"] = self._tool_id(call.id)
         turn.setdefault("tool_calls", []).append(entry)
 
 

@@ -7,7 +7,7 @@ the part's ``extra["item"]``; pieces whose ``item`` is the same go back into one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from crux_providers.base.models import JSON, ContentPart, ToolCall
@@ -57,18 +57,6 @@ def is_mine(dialect: str | None) -> bool:
 def own_extra(part: ContentPart) -> dict[str, JSON]:
     """The part's wire fields where they are this dialect's (or nobody said whose)."""
     return dict(part.extra) if part.extra and is_mine(part.dialect) else {}
-
-
-def in_order(
-    parts: Sequence[ContentPart], calls: Iterable[ToolCall]
-) -> Iterator[ContentPart | ToolCall]:
-    """Parts and calls as they stood: each call before the part its ``after`` counts up to."""
-    waiting = list(calls)
-    for position, part in enumerate(parts):
-        while waiting and waiting[0].after is not None and waiting[0].after <= position:
-            yield waiting.pop(0)
-        yield part
-    yield from waiting
 
 
 # --- from the wire -----------------------------------------------------------------------------

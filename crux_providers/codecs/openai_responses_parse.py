@@ -42,6 +42,7 @@ from .reading import (
     parse_json,
     rest_of,
 )
+from .repair_rules import owned
 
 _PLAIN_FIELDS: Mapping[str, tuple[str, Callable[[JSON], Any]]] = {
     "max_output_tokens": ("max_tokens", as_count),
@@ -94,7 +95,7 @@ def _request(body: dict[str, JSON]) -> ChatRequest:
     if (instructions := opt_text(body.get("instructions"), "instructions")) is not None:
         part = ContentPart("text", instructions, dialect=DIALECT, extra=INSTRUCTIONS)
         messages.turns.append(Message("system", (part,)))
-    known["messages"] = messages.read(body.get("input"))
+    known["messages"] = owned(messages.read(body.get("input")), DIALECT)
     return ChatRequest(extra=extra, **known)
 
 

@@ -28,13 +28,13 @@ from .openai_responses_answer import own_fields, write_frame
 from .openai_responses_items import (
     DIALECT,
     content_piece,
-    in_order,
     is_mine,
     own_extra,
     reasoning_piece,
     write_call,
 )
 from .reading import as_list, as_mapping
+from .repair import in_wire_order
 
 _PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "custom_tool_call": "ctc"}
 _DELTAS = {
@@ -140,7 +140,7 @@ def render_response(response: ChatResponse) -> dict[str, JSON]:
     state.logprobs = as_list(meta.extra.get("logprobs"))
     out: list[WireEvent] = []
     calls = {id(call): index for index, call in enumerate(response.tool_calls)}
-    for entry in in_order(response.parts, response.tool_calls):
+    for entry in in_wire_order(response.parts, response.tool_calls):
         if isinstance(entry, ContentPart):
             _part(entry, None, state, out)
             continue

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from crux_providers.base.errors import ErrorCode, ProviderError
 from crux_providers.base.models import JSON, ChatRequest, ContentPart, Message, Tool, ToolCall
 from crux_providers.base.wire import WireRequest
 
+from . import repair_words as words
 from .openai_chat_media import data_uri, unsupported
-from .openai_chat_tables import made_id
 from .openai_responses_items import (
     DIALECT,
     ItemWriter,
-    in_order,
     is_mine,
     own_extra,
     write_call,
 )
 from .reading import as_list, as_mapping
+from .repair import in_wire_order, repair
+from .repair_rules import Entry, Rules, Verdict
 
 SCHEMA_NAME = "response"
 """Name of a JSON schema that the request left unnamed (the dialect wants one)."""
@@ -38,9 +40,8 @@ INSTRUCTIONS = {"place": "instructions"}
 
 TOOL_MODES = ("auto", "none", "required")
 EMPTY_SCHEMA: Mapping[str, JSON] = {"type": "object", "properties": {}}
-CALL_ID_LENGTH = 64
-"""The longest ``call_id`` taken; its characters are free
-(github.com/orchidfiles/ungate/pull/41, 2026-08-16)."""
+REMOTE = ("previous_response_id", "conversation")
+"""Fields that name what the provider keeps of the conversation before this request."""
 
 AUDIO_FORMATS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav"}
 
@@ -69,6 +70,7 @@ class Options:
     - ``reasoning_budget``: the field of ``reasoning`` that takes a number of tokens
       (``max_tokens`` at OpenRouter), or None. ``stop_field``, ``seed_field``: OpenAI has neither.
     - ``json_object``, ``json_schema``: whether the formats exist.
+    - ``provider``: whose encrypted reasoning and items may go back (None: anybody's).
     """
 
     path: str = "/responses"
@@ -83,6 +85,7 @@ class Options:
     seed_field: str | None = None
     json_object: bool = True
     json_schema: bool = True
+    provider: str | None = None
 
 
 DEFAULTS = Options()
@@ -101,8 +104,12 @@ def encode(request: ChatRequest, *, stream: bool, options: Options = DEFAULTS) -
     """
     body: dict[str, Any] = {} if request.model is None else {"model": request.model}
     stored = request.extra.get("store", options.store)
-    writer = _Input(options, stored=stored is not False)
-    items = writer.write(request.messages)
+    remote = any(request.extra.get(name) for name in REMOTE)
+    asked = rules(options, stored=stored is not False, remote=remote)
+    messages, told = repair(request.messages, asked)
+    lost = list(told)
+    writer = _Input(options)
+    items = writer.write(messages)
     if writer.instructions is not None:
         body["instructions"] = writer.instructions
     if items or request.messages:
@@ -122,7 +129,7 @@ def encode(request: ChatRequest, *, stream: bool, options: Options = DEFAULTS) -
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.tool_choice is not None:
         body["tool_choice"] = _tool_choice(request.tool_choice, request.tools)
-    _limits(request, options, body, writer.lost)
+    _limits(request, options, body, lost)
     if request.response_format is not None:
         body["text"] = {"format": _format(request, options)}
     if stream:
@@ -133,7 +140,7 @@ def encode(request: ChatRequest, *, stream: bool, options: Options = DEFAULTS) -
     include = _include(request, options, stored)
     if include is not None:
         body["include"] = include
-    degraded = tuple(dict.fromkeys(writer.lost))
+    degraded = tuple(dict.fromkeys(lost))
     return WireRequest(options.path, body, stream=stream, degraded=degraded)
 
 
@@ -222,27 +229,84 @@ def _tool_choice(choice: str, tools: Sequence[Tool]) -> JSON:
     return {k: raw[k] for k in ("type", "name", "server_label") if k in raw}
 
 
-class _Input:
-    """Writes the turns as items; ``lost`` says in words what of them could not be carried."""
+# -- the conversation -----------------------------------------------------------------------------
 
-    def __init__(self, options: Options, *, stored: bool) -> None:
+
+def rules(options: Options = DEFAULTS, *, stored: bool = True, remote: bool = False) -> Rules:
+    """What the endpoint, with ``options``, asks of a history; the base of it is :data:`RULES`.
+
+    ``stored``: whether the provider keeps its answers; ``remote``: whether it keeps what came
+    before this history, so that results may answer calls that are not in it.
+    """
+    return replace(
+        RULES,
+        provider=options.provider,
+        thoughts=partial(_thought, stored),
+        needs_follower=_has_id if options.linked_reasoning else None,
+        results="free" if remote else "matched",
+    )
+
+
+def _thought(stored: bool, part: ContentPart, message: Message) -> Verdict:
+    """Reasoning returns where the provider kept it, or where all of it is here."""
+    extra = own_extra(part)
+    if stored or part.data is not None or extra.get("type") not in (None, "summary_text"):
+        return part, None
+    whole = (own_extra(p).get("item") for p in message.parts if p.data is not None)
+    return (part, None) if extra.get("item") in whole else (None, words.REASONING_UNKEPT)
+
+
+def _has_id(part: ContentPart) -> bool:
+    return "id" in as_mapping(own_extra(part).get("item"))
+
+
+def _follows(entry: Entry) -> bool:
+    """Whether an entry may be what reasoning led to; a message without an id is another one."""
+    if isinstance(entry, ToolCall) or (entry.type == "raw" and not is_content(entry.data)):
+        return True
+    return _has_id(entry)
+
+
+def _is_item(message: Message) -> bool:
+    """Whether a tool turn is an item of this dialect, whose call is one too."""
+    match message.content:
+        case (ContentPart(type="raw", data=data) as part,):
+            return is_mine(part.dialect) and not is_content(data)
+    return False
+
+
+_NONE: frozenset[str] = frozenset()
+RULES = Rules(
+    dialect=DIALECT,
+    unowned_reasoning=False,
+    follows=_follows,
+    carries={"assistant": _NONE, "tool": frozenset({"image", "pdf"})},
+    refusals="own",
+    error_mark=False,
+    results="matched",
+    stands_alone=_is_item,
+    tool_id=r"[\s\S]{1,64}",
+)
+"""The longest ``call_id`` taken has 64 characters, which are free
+(github.com/orchidfiles/ungate/pull/41, 2026-08-16); calls and results need each other, in any
+place; a result is text, images and files (API reference, 2026-11-22)."""
+
+
+class _Input:
+    """Writes the turns of a repaired history as items."""
+
+    def __init__(self, options: Options) -> None:
         self.options = options
-        self.stored = stored
-        self.lost: list[str] = []
         self.instructions: str | None = None
         self._custom: set[str] = set()  # ids of calls whose results have a form of their own
 
     def write(self, messages: Sequence[Message]) -> list[JSON]:
         """The items of ``messages``, in order."""
         items: list[JSON] = []
-        for position, message in enumerate(messages):
-            if message.name is not None and message.role != "tool":
-                self.lost.append("names of turns: the dialect has no place for them")
+        for message in messages:
             match message.role:
                 case "assistant":
-                    follows = messages[position + 1 : position + 2]
-                    more = any(m.role == "assistant" for m in follows)
-                    items += self._assistant(message, more=more)
+                    items += self._assistant(message)
                 case "tool":
                     items.append(self._result(message))
                 case "system" | "developer" if not items and self._instructs(message):
@@ -273,25 +337,23 @@ class _Input:
         items: list[JSON] = []
         pieces: list[JSON] = []
         for part in message.parts:
-            if part.type == "raw" and is_mine(part.dialect) and not is_content(part.data):
+            if part.type == "raw" and not is_content(part.data):
                 if pieces:  # a whole item among the pieces of a message
                     items.append({"role": role, "content": pieces, **extra})
                     pieces = []
                 items.append(part.data)
-            elif (piece := self._piece(part)) is not None:
-                pieces.append(piece)
+            else:
+                pieces.append(self._piece(part))
         if pieces or not items:
             items.append({"role": role, "content": pieces, **extra})
         return items
 
     def _piece(self, part: ContentPart) -> JSON:
-        """A piece of input content, or None for what the dialect has no place for."""
+        """A piece of input content."""
         extra = own_extra(part)
         if extra == INSTRUCTIONS:
             extra = {}
         match part.type:
-            case "text" | "refusal":
-                return {"type": "input_text", "text": part.text or "", **extra}
             case "image":
                 url = part.url if part.url is not None else data_uri(part)
                 return {"type": "input_image", "image_url": url, **extra}
@@ -304,61 +366,44 @@ class _Input:
                 return {"type": "input_file", "filename": name, "file_data": url, **extra}
             case "audio":
                 return _audio(part, extra)
-            case "raw" if is_mine(part.dialect):
+            case "raw":
                 return part.data
             case _:
-                self._left_out(part)
-                return None
-
-    def _left_out(self, part: ContentPart) -> None:
-        self.lost.append(f"a {part.type} part of {part.dialect or 'unknown origin'}: left out")
+                return {"type": "input_text", "text": part.text or "", **extra}
 
     # -- tool results -----------------------------------------------------------------------------
 
     def _result(self, message: Message) -> JSON:
-        match message.content:
-            case (ContentPart(type="raw", data=data) as part,) if is_mine(part.dialect):
-                if not is_content(data):
-                    return data
-        if message.is_error:
-            self.lost.append("is_error: the dialect has no mark for a failed tool")
-        if message.tool_call_id is None:
+        if _is_item(message):
+            return message.parts[0].data
+        if message.tool_call_id is None:  # where results may answer calls that are not here
             raise ProviderError(ErrorCode.BAD_REQUEST, "a tool turn has no tool_call_id")
         custom = message.tool_call_id in self._custom
         output: JSON = message.content
         if not isinstance(output, str):
-            output = [i for p in message.parts if (i := self._piece(p)) is not None]
+            output = [self._piece(part) for part in message.parts]
         return {
             "type": "custom_tool_call_output" if custom else "function_call_output",
-            "call_id": self._call_id(message.tool_call_id),
+            "call_id": message.tool_call_id,
             "output": output,
             **(message.extra or {}),
         }
 
-    def _call_id(self, given: str) -> str:
-        if 0 < len(given) <= CALL_ID_LENGTH:
-            return given
-        self.lost.append(f"tool-call ids over {CALL_ID_LENGTH} characters: rewritten")
-        return made_id(given)
-
     # -- assistant turns --------------------------------------------------------------------------
 
-    def _assistant(self, message: Message, *, more: bool) -> list[JSON]:
+    def _assistant(self, message: Message) -> list[JSON]:
         writer = ItemWriter()
         plain = isinstance(message.content, str)
-        returning = [own_extra(p).get("item") for p in message.parts if p.data is not None]
-        for entry in in_order(message.parts, message.tool_calls):
+        for entry in in_wire_order(message.parts, message.tool_calls):
             if isinstance(entry, ToolCall):
                 writer.item(self._call(entry))
             elif plain:
                 writer.item({"role": "assistant", "content": entry.text})
             else:
-                self._answered(entry, writer, returning)
+                self._answered(entry, writer)
         items = writer.items
         if plain and not message.content and not items:
             items.append({"role": "assistant", "content": ""})
-        if self.options.linked_reasoning:
-            items = self._linked(items, more=more)
         said = [item for item in items if item.get("role") == "assistant"]
         if said:
             said[0].update(message.extra or {})
@@ -367,58 +412,20 @@ class _Input:
                 item.pop("id", None)
         return list(items)
 
-    def _linked(self, items: list[dict[str, Any]], *, more: bool) -> list[dict[str, Any]]:
-        """The items without reasoning whose original follower is gone."""
-        kept: list[dict[str, Any]] = []
-        following: Mapping[str, JSON] | None = {"type": "function_call"} if more else None
-        for item in reversed(items):
-            reasoning = item.get("type") == "reasoning"
-            if reasoning and "id" in item and not _leads_to(following):
-                self.lost.append("reasoning without the item it led to: left out")
-                continue
-            kept.append(item)
-            following = item
-        return kept[::-1]
-
-    def _answered(self, part: ContentPart, writer: ItemWriter, returning: Sequence[JSON]) -> None:
-        mine = is_mine(part.dialect)
+    def _answered(self, part: ContentPart, writer: ItemWriter) -> None:
         match part.type:
-            case "text" | "refusal":
-                if part.signature and not mine:
-                    self.lost.append(f"signatures of {part.dialect}: left out")
-                writer.content(part)
-            case "reasoning" if part.dialect == DIALECT and self._returns(part, returning):
+            case "reasoning":
                 writer.reasoning(part)
-            case "raw" if mine and (is_content(part.data) or "item" in own_extra(part)):
-                writer.content(part)
-            case "raw" if mine:
+            case "raw" if not is_content(part.data) and "item" not in own_extra(part):
                 writer.item(dict(as_mapping(part.data)))
-            case "image":
-                raise unsupported("vision", "an assistant turn takes no images")
-            case "pdf" | "audio":
-                raise unsupported(part.type, f"an assistant turn takes no {part.type}")
             case _:
-                self._left_out(part)
-
-    def _returns(self, part: ContentPart, returning: Sequence[JSON]) -> bool:
-        """Whether the provider can make something of it: it kept it, or all of it is here."""
-        extra = own_extra(part)
-        raw = extra.get("type") not in (None, "summary_text")
-        return self.stored or raw or (part.data is not None or extra.get("item") in returning)
+                writer.content(part)
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
-        mine = is_mine(call.dialect)
-        if call.signature and not mine:
-            self.lost.append(f"signatures of {call.dialect}: left out")
-        item = write_call(call, self._call_id(call.id))
+        item = write_call(call, call.id)
         if item["type"] == "custom_tool_call":
             self._custom.add(call.id)
         return item
-
-
-def _leads_to(item: Mapping[str, JSON] | None) -> bool:
-    """Whether an item may be what reasoning led to; a message without an id is another one."""
-    return item is not None and (item.get("role") != "assistant" or "id" in item)
 
 
 def is_content(data: JSON) -> bool:

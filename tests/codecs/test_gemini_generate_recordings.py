@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from crux_providers.base.models import Message
 from crux_providers.codecs.gemini_generate import decode, parse_request
 from tests import recordings
 from tests.comparers import gemini_generate as comparer
@@ -91,11 +92,15 @@ def test_signatures_return_on_the_parts_they_came_on() -> None:
         if not any(p.signature for p in (*answer.parts, *answer.tool_calls)):
             continue
         request = comparer.codec.encode(
-            replace(parse_request({"contents": []}), model="m", messages=[answer.to_message()]),
+            replace(
+                parse_request({"contents": []}),
+                model="m",
+                messages=[Message("user", "q"), answer.to_message()],
+            ),
             stream=False,
         )
         assert request.body is not None
-        (content,) = request.body["contents"]
+        _, content = request.body["contents"]
         sent = [p.get("thoughtSignature") for p in content["parts"]]
         assert [s for s in sent if s] == re.findall(
             r'"thoughtSignature":\s*"([^"]+)"', exchange.body.decode()

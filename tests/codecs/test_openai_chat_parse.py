@@ -15,6 +15,8 @@ from crux_providers.base.errors import ErrorCode, ProviderError
 from crux_providers.base.models import ChatRequest, ContentPart, Message, Tool, ToolCall
 from crux_providers.codecs import openai_chat as codec
 from crux_providers.codecs.openai_chat import Options
+from crux_providers.codecs.openai_chat_request import rules
+from crux_providers.codecs.repair import repair
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 
@@ -235,6 +237,9 @@ def test_what_is_encoded_is_parsed_back(request: ChatRequest, schema: bool) -> N
     if schema:
         fields = {"json_schema": SCHEMA, "schema_name": "n", "response_format": None}
         request = ChatRequest(**{**_fields(request), **fields})
+    # The turns are drawn one by one; on the wire goes a history whose calls are answered.
+    valid, _ = repair(request.messages, rules(Options(reasoning_field="reasoning_content")))
+    request = ChatRequest(**{**_fields(request), "messages": valid})
     sent = body(request, reasoning_field="reasoning_content")
     assert codec.parse_request(sent) == request
     assert body(codec.parse_request(sent), reasoning_field="reasoning_content") == sent

@@ -243,7 +243,12 @@ def test_audio() -> None:
         "content": None,
         "audio": {"id": "audio_1"},
     }
-    assert refused(ChatRequest(messages=[Message("assistant", [spoken])])) == "audio"
+    moved, lost = degraded(ChatRequest(messages=[Message("assistant", [TEXT, spoken])]))
+    assert [(m["role"], m["content"]) for m in moved["messages"]] == [
+        ("assistant", "so"),
+        ("user", one(Message("user", [spoken]))["content"]),
+    ]
+    assert lost == ("audio of an assistant message was moved to a user message after it",)
 
 
 PLAIN = ContentPart("reasoning", "hm")
@@ -329,16 +334,19 @@ def test_tool_call_ids_are_mapped_alike_for_call_and_result() -> None:
     assert re.fullmatch("[a-zA-Z0-9]{9}", first)
     assert second == "abcdefGH9"
     assert [m["tool_call_id"] for m in sent["messages"][1:]] == [first, second]
-    assert lost == ("tool-call ids: rewritten to the provider's form",)
+    assert lost == ("tool-call ids the API refuses were replaced",)
     assert body(request)["messages"][1]["tool_call_id"] == "toolu_01A"
-    long, _ = degraded(ChatRequest(messages=[Message("tool", "", tool_call_id="x" * 41)]))
-    assert len(long["messages"][0]["tool_call_id"]) == 24
+    too_long = "x" * 41
+    calling = Message("assistant", tool_calls=[ToolCall(too_long, "f")])
+    long, _ = degraded(ChatRequest(messages=[calling, Message("tool", "", tool_call_id=too_long)]))
+    assert len(long["messages"][1]["tool_call_id"]) == 24
 
 
 def test_tool_results_with_parts() -> None:
     image = ContentPart("image", url="https://x/y.png")
     request = ChatRequest(
         messages=[
+            Message("assistant", tool_calls=[ToolCall("1", "f"), ToolCall("2", "f")]),
             Message("tool", [ContentPart("text", "a"), image], tool_call_id="1"),
             Message("tool", [image], tool_call_id="2", is_error=True, name="f"),
             Message("user", "go on"),
@@ -346,7 +354,7 @@ def test_tool_results_with_parts() -> None:
     )
     sent, lost = degraded(request)
     picture = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
-    assert sent["messages"] == [
+    assert sent["messages"][1:] == [
         {"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "a"}]},
         {"role": "tool", "tool_call_id": "2", "content": "", "name": "f"},
         {"role": "user", "content": [picture, picture]},
@@ -358,7 +366,9 @@ def test_tool_results_with_parts() -> None:
 def test_refusals() -> None:
     turn = Message("assistant", [ContentPart("refusal", "No.")])
     assert one(turn) == {"role": "assistant", "content": None, "refusal": "No."}
-    assert one(turn, refusal_field=False)["content"] == [{"type": "text", "text": "No."}]
+    sent, lost = degraded(ChatRequest(messages=[turn]), refusal_field=False)
+    assert sent["messages"][0]["content"] == [{"type": "text", "text": "No."}]
+    assert lost == ("a refusal was sent as text",)
 
 
 def test_lists_of_text_are_joined_where_the_provider_wants_a_string() -> None:
@@ -374,7 +384,7 @@ def test_raw_parts_and_tools_belong_to_their_dialect() -> None:
     theirs = ContentPart("raw", data={"type": "x"}, dialect="gemini_generate")
     sent, lost = degraded(ChatRequest(messages=[Message("user", [theirs, TEXT])]))
     assert sent["messages"][0]["content"] == [{"type": "text", "text": "so"}]
-    assert lost == ("a raw part of gemini_generate: left out",)
+    assert lost == ("an item of gemini_generate was left out",)
     search = Tool("web_search", raw={"type": "web_search"}, dialect="anthropic_messages")
     assert refused(ChatRequest(messages=[], tools=[search])) == "tools"
 

@@ -146,7 +146,9 @@ def test_sent_back_the_items_are_those_that_came(body: dict[str, Any]) -> None:
     answer = decode(body)
     if not answer.parts and not answer.tool_calls:
         return
-    request = ChatRequest("m", [answer.to_message(), Message("assistant", "and")])
+    # With the results of its calls at the provider, none is missing here.
+    kept = {"previous_response_id": "resp_0"}
+    request = ChatRequest("m", [answer.to_message(), Message("assistant", "and")], extra=kept)
     given = [_as_input(item) for item in render_response(answer)["output"]]
     assert encode(request, stream=False).body["input"][:-1] == given
 

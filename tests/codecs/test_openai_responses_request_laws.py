@@ -135,6 +135,12 @@ def _boundary(content: Any, at: int) -> bool:
     return item[0] is None or item[0] != item[1]
 
 
+def _told_apart(turns: list[list[Message]]) -> bool:
+    """Whether every call has an id of its own, as the provider gives them."""
+    ids = [call.id for turn in turns for message in turn for call in message.tool_calls]
+    return len(set(ids)) == len(ids)
+
+
 _schema = st.fixed_dictionaries(
     {"type": st.just("object"), "properties": st.dictionaries(_words, st.just({"type": "string"}))}
 )
@@ -191,7 +197,7 @@ requests = st.builds(
     ),
     st.none() | st.just("gpt-5"),
     st.lists(_user, min_size=1, max_size=2),
-    st.lists(_turns(), max_size=2),
+    st.lists(_turns(), max_size=2).filter(_told_apart),
     _tools, _format, _optional, _extra,
 )  # fmt: skip
 

@@ -73,9 +73,10 @@ def _canonical_item(item: Mapping[str, Any]) -> dict[str, Any]:
 
 def compare_round(ours: ChatResponse) -> list[str]:
     """An answer sent back as history is the items it came as."""
-    request = ChatRequest("m", [ours.to_message(), Message("user", "go on")])
+    results = [Message("tool", "r", tool_call_id=call.id) for call in ours.tool_calls]
+    request = ChatRequest("m", [ours.to_message(), *results, Message("user", "go on")])
     wire = codec.encode(request, stream=False)
-    back = list((wire.body or {})["input"][:-1])
+    back = list((wire.body or {})["input"][: -1 - len(results)])
     given = list(codec.render_response(ours)["output"])
     while given and given[-1]["type"] == "reasoning":
         given.pop()
