@@ -33,7 +33,9 @@ _new_generation = ChatGenerationChunk.__new__
 _put = object.__setattr__
 
 
-def quick_chunk(content: str | list[Any]) -> ChatGenerationChunk:
+def quick_chunk(
+    content: str | list[Any], metadata: Mapping[str, Any] | None = None
+) -> ChatGenerationChunk:
     """A chunk of content alone, equal to the validated one at about a third of its cost.
 
     Writes what pydantic would have written; a test holds both equal, attribute by attribute.
@@ -45,7 +47,7 @@ def quick_chunk(content: str | list[Any]) -> ChatGenerationChunk:
         {
             "content": content,
             "additional_kwargs": {},
-            "response_metadata": {},
+            "response_metadata": dict(metadata) if metadata else {},
             "type": "AIMessageChunk",
             "name": None,
             "id": None,
@@ -56,7 +58,11 @@ def quick_chunk(content: str | list[Any]) -> ChatGenerationChunk:
             "chunk_position": None,
         },
     )
-    _put(message, "__pydantic_fields_set__", {"content"})
+    _put(
+        message,
+        "__pydantic_fields_set__",
+        {"content", "response_metadata"} if metadata else {"content"},
+    )
     _put(message, "__pydantic_extra__", {})
     _put(message, "__pydantic_private__", None)
     generation = _new_generation(ChatGenerationChunk)
@@ -107,13 +113,13 @@ class ChunkStream:
 
     ``feed`` gives the chunks of an event (mostly one, none for what carries no content). The event
     with ``finish=True`` gives the last chunk, the only one with usage, model name, finish reason
-    and ``crux``; ``finished`` is true after it. With ``blocks`` even a first text is a block, which
-    LangChain's output version v1 makes of it anyway, with a place that may be taken.
+    and ``crux``; ``finished`` is true after it. With ``blocks`` the chunks are in LangChain's output
+    v1 and say so: otherwise it would number some blocks anew, with places that are taken.
     """
 
     __slots__ = (
         "_blocks", "_calls", "_finish", "_last", "_listed", "_logprobs", "_meta", "_notes",
-        "_number", "_parts", "_usage", "finished",
+        "_number", "_parts", "_usage", "_version", "finished",
     )  # fmt: skip
 
     def __init__(self, *, blocks: bool = False) -> None:
@@ -123,6 +129,7 @@ class ChunkStream:
         self._number = 0
         self._blocks = blocks
         self._listed = blocks
+        self._version = {"output_version": "v1"} if blocks else None
         self._notes = Notes()
         self._usage: Usage | None = None
         self._finish: str | None = None
@@ -146,15 +153,15 @@ class ChunkStream:
             and event.refusal is None
             and not event.finish
         ):
-            return (quick_chunk(self._content("text", delta, event.block)),) if delta else ()
+            return (self._chunk(self._content("text", delta, event.block)),) if delta else ()
         return self._mixed(event)
 
     def _mixed(self, event: ChatStreamEvent) -> list[ChatGenerationChunk]:
         chunks = []
         if event.delta:
-            chunks.append(quick_chunk(self._content("text", event.delta, event.block)))
+            chunks.append(self._chunk(self._content("text", event.delta, event.block)))
         if event.reasoning:
-            chunks.append(quick_chunk(self._content("reasoning", event.reasoning, event.block)))
+            chunks.append(self._chunk(self._content("reasoning", event.reasoning, event.block)))
             if event.provider is not None:
                 told = self._find("reasoning", event.block)
                 told.extras = told.extras or {"provider": event.provider}
@@ -168,6 +175,9 @@ class ChunkStream:
         if event.finish:
             chunks.append(self._end())
         return chunks
+
+    def _chunk(self, content: str | list[Any]) -> ChatGenerationChunk:
+        return quick_chunk(content, self._version)
 
     # -- parts ------------------------------------------------------------------------------------
 
@@ -227,11 +237,11 @@ class ChunkStream:
             return [self._beside({REFUSAL: part.text})] if part.text else []
         if begun.as_text:
             self._notes.text = extras_of(part)
-            return [quick_chunk(part.text)] if part.text else []
+            return [self._chunk(part.text)] if part.text else []
         content = block_of(part, begun.number)
         if part.type in _TOLD:
             begun.extras = content.pop("extras", None)
-        return [quick_chunk([content])]
+        return [self._chunk([content])]
 
     def _complete(self, opened: _OpenPart, part: ContentPart) -> None:
         opened.done = True
@@ -270,7 +280,11 @@ class ChunkStream:
         if piece.extra:
             call.extra.update(piece.extra)
         chunk = tool_call_chunk(name=name, args=piece.arguments, id=id_, index=call.number)
-        message = AIMessageChunk(content=self._nothing(), tool_call_chunks=[chunk])
+        message = AIMessageChunk(
+            content=[dict(chunk)] if self._blocks else self._nothing(),
+            tool_call_chunks=[chunk],
+            response_metadata=self._version or {},
+        )
         return ChatGenerationChunk(message=message)
 
     def _whole_calls(self) -> list[ToolCall]:
@@ -295,7 +309,11 @@ class ChunkStream:
         return [] if self._listed else ""
 
     def _beside(self, kwargs: dict[str, Any]) -> ChatGenerationChunk:
-        message = AIMessageChunk(content=self._nothing(), additional_kwargs=kwargs)
+        message = AIMessageChunk(
+            content=self._nothing(),
+            additional_kwargs=kwargs,
+            response_metadata=self._version or {},
+        )
         return ChatGenerationChunk(message=message)
 
     def _take_meta(self, meta: Mapping[str, Any]) -> None:
@@ -314,14 +332,17 @@ class ChunkStream:
         message = AIMessageChunk(
             content=self._completions() or self._nothing(),
             additional_kwargs={NOTES: noted} if noted else {},
-            response_metadata=response_metadata(
-                model_name=meta.get("model_name"),
-                finish_reason=self._finish,
-                crux=meta.get("crux"),
-                logprobs=self._logprobs,
-                response_id=meta.get("response_id"),
-                request_id=meta.get("request_id"),
-            ),
+            response_metadata={
+                **(self._version or {}),
+                **response_metadata(
+                    model_name=meta.get("model_name"),
+                    finish_reason=self._finish,
+                    crux=meta.get("crux"),
+                    logprobs=self._logprobs,
+                    response_id=meta.get("response_id"),
+                    request_id=meta.get("request_id"),
+                ),
+            },
             usage_metadata=usage_metadata(self._usage),
             chunk_position="last",
         )
