@@ -6,6 +6,7 @@ A transport joins by a :class:`Harness` in :data:`HARNESSES`; the tests know not
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import threading
 import time
@@ -49,7 +50,8 @@ class Harness:
     ``make`` takes the server's base URL. ``whole`` and ``streamed`` are the requests, ``answer``
     the JSON of a good whole answer, ``events`` the bytes of a good stream's events, ``end`` its
     last event and ``ping`` what may come in between and says nothing. ``owns_sockets``: the
-    connections are the transport's own, so that no blocked read outlives its call.
+    connections are the transport's own, so that no blocked read outlives its call. ``slow``: left
+    to `make slow` and `make conformance`.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Harness:
     ping: bytes = b": ping\n\n"
     target: str = "/v1/chat/completions"
     owns_sockets: bool = True
+    slow: bool = False
 
     def request(self, streamed: bool) -> WireRequest:
         """The request of that mode."""
@@ -84,12 +87,96 @@ class Harness:
             exchange.answer(json.dumps(self.answer).encode(), headers={"x-request-id": "req_1"})
 
 
+def _message_event(data: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (data["type"].encode(), json.dumps(data).encode())
+
+
+def _text_delta(text: str) -> bytes:
+    delta = {"type": "text_delta", "text": text}
+    return _message_event({"type": "content_block_delta", "index": 0, "delta": delta})
+
+
+MESSAGE_STOP = {"type": "message_stop"}
+
+MESSAGES: dict[str, Any] = {
+    "whole": WireRequest("/v1/messages", BODY),
+    "streamed": WireRequest("/v1/messages", {**BODY, "stream": True}, stream=True),
+    "answer": {
+        "id": "x",
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "text", "text": "hello"}],
+    },
+    "events": (_text_delta("one"), _text_delta("two"), _text_delta("three")),
+    "end": _message_event(MESSAGE_STOP),
+    "target": "/v1/messages",
+}
+"""A harness's fields in Anthropic's dialect."""
+
+
+def _sdk(
+    name: str, module: str, make: Callable[[str], Any], ready: str = "", **fields: Any
+) -> list[Harness]:
+    """The harness of an SDK's transport where that SDK is installed, else none.
+
+    ``ready`` names the class of the client that is passed in, if one is.
+    """
+    if importlib.util.find_spec(module) is None:
+        return []
+    return [Harness(name, make, owns_sockets=not ready, slow=True, **fields)]
+
+
+def ready_client(module: str, name: str, url: str) -> Any:
+    """A client of an SDK as a user makes it; retries are on, as they are by default."""
+    sdk = importlib.import_module(module)
+    http = sdk.DefaultAsyncHttpxClient if name.startswith("Async") else sdk.DefaultHttpxClient
+    # No certificates are needed, nor the time that reading them takes.
+    return getattr(sdk, name)(api_key="ready", base_url=url, http_client=http(verify=False))
+
+
+def _openai(url: str, client: str = "") -> Transport:
+    from crux_providers.transports.openai_sdk import OpenAISdkTransport
+
+    endpoint = Endpoint(url, {"authorization": "Bearer k"}, proxy="", api_key="k")
+    return OpenAISdkTransport(
+        endpoint, client=ready_client("openai", client, url) if client else None
+    )
+
+
+def _anthropic(url: str, client: str = "") -> Transport:
+    from crux_providers.transports.anthropic_sdk import AnthropicSdkTransport
+
+    url = url.removesuffix("/v1")
+    endpoint = Endpoint(url, {"x-api-key": "k"}, proxy="", api_key="k")
+    return AnthropicSdkTransport(
+        endpoint, client=ready_client("anthropic", client, url) if client else None
+    )
+
+
 HARNESSES = (
     Harness("http", lambda url: HttpTransport(Endpoint(url, proxy=""))),
     Harness(
         "http over an httpx transport of the user's",
         lambda url: HttpTransport(Endpoint(url), httpx_transport=BothHTTPTransport()),
         owns_sockets=False,
+    ),
+    *_sdk("openai", "openai", _openai),
+    *_sdk("openai, ready OpenAI", "openai", lambda url: _openai(url, "OpenAI"), "OpenAI"),
+    *_sdk("openai, ready AsyncOpenAI", "openai", lambda url: _openai(url, "AsyncOpenAI"), "Async"),
+    *_sdk("anthropic", "anthropic", _anthropic, **MESSAGES),
+    *_sdk(
+        "anthropic, ready Anthropic",
+        "anthropic",
+        lambda url: _anthropic(url, "Anthropic"),
+        "Anthropic",
+        **MESSAGES,
+    ),
+    *_sdk(
+        "anthropic, ready AsyncAnthropic",
+        "anthropic",
+        lambda url: _anthropic(url, "AsyncAnthropic"),
+        "Async",
+        **MESSAGES,
     ),
 )
 
@@ -118,7 +205,9 @@ def data_of(events: list[WireEvent]) -> list[Any]:
         data = event.data
         if data == "[DONE]":
             continue
-        parsed.append(json.loads(data) if isinstance(data, str | bytes) else data)
+        value = json.loads(data) if isinstance(data, str | bytes) else data
+        if value != MESSAGE_STOP:
+            parsed.append(value)
     return parsed
 
 
