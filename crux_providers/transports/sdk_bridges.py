@@ -9,6 +9,7 @@ used any more (its open connections are the loop's), and every call says so.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import threading
 import weakref
@@ -90,12 +91,16 @@ class Home:
                 return loop
             home = self._loop()
         if home is None or not home.is_running() or self._process != os.getpid():
-            raise WireFailure(
-                "local",
-                f"this {self._client_name} belongs to the event loop it was first used on, which "
-                "has ended: pass a new client, or none and let crux make its own",
-            )
+            raise self.gone()
         return home
+
+    def gone(self) -> WireFailure:
+        """The failure of a call on a client whose loop is over."""
+        return WireFailure(
+            "local",
+            f"this {self._client_name} belongs to the event loop it was first used on, which has "
+            "ended: pass a new client, or none and let crux make its own",
+        )
 
     def _start(self) -> asyncio.AbstractEventLoop:
         self._own = loop = asyncio.new_event_loop()
@@ -135,6 +140,8 @@ class LoopExchange(Exchange):
             raise
         try:
             result: T = future.result()
+        except concurrent.futures.CancelledError:
+            raise self._home.gone() from None
         except BaseException:
             future.cancel()
             raise
@@ -180,7 +187,12 @@ class HandedOverExchange(AsyncExchange):
         except BaseException:
             work.close()
             raise
-        result: T = await asyncio.wrap_future(future)
+        try:
+            result: T = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise self._home.gone() from None  # that loop ended and cancelled what it was doing
         return result
 
     async def open(self, request: Any) -> Any:

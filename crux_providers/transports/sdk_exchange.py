@@ -12,12 +12,13 @@ from __future__ import annotations
 import sys
 from typing import Any, Protocol
 
-from ..base.errors import WireKind
+from ..base.errors import WireFailure, WireKind
 from ..base.wire import WireEvent, WireRequest
 from .http_call import Call
 from .http_exchange import AsyncExchange, AsyncForeignExchange, Exchange, ForeignExchange
+from .http_transport import plain_headers, refusal
 from .sdk_errors import sdk_failure
-from .sdk_http import current_call
+from .sdk_http import SdkCall, current_call
 
 PARSED = "application/vnd.amazon.eventstream"
 """The content type of streams that the SDK itself takes apart."""
@@ -76,6 +77,13 @@ class SdkErrors:
                 failure.__context__ = failure.__cause__  # not the SDK's, which has the request
 
 
+def _status_first(failure: WireFailure, current: SdkCall) -> None:
+    """The text of an error may break off; its status, if it came, says more than how."""
+    answered = current.answered
+    if failure.kind != "status" and answered is not None and answered.status_code >= 400:
+        raise refusal(answered.status_code, plain_headers(answered), b"") from failure
+
+
 class SdkExchange(Exchange):
     """On a sync client whose connections are ours."""
 
@@ -87,10 +95,14 @@ class SdkExchange(Exchange):
         """Send, and wait for the status and the headers."""
         call = self.call
         call.left()
-        mark = current_call.set((call, request))
+        current = SdkCall(call, request)
+        mark = current_call.set(current)
         try:
             with SdkErrors(call):
                 answer = self._verb(request, call)
+        except WireFailure as failure:
+            _status_first(failure, current)
+            raise
         finally:
             current_call.reset(mark)
         response = self._response = answer.response
@@ -130,10 +142,14 @@ class AsyncSdkExchange(AsyncExchange):
         """Send, and wait for the status and the headers."""
         call = self.call
         call.left()
-        mark = current_call.set((call, request))
+        current = SdkCall(call, request)
+        mark = current_call.set(current)
         try:
             with SdkErrors(call):
                 answer = await self._bounded(self._verb(request, call))
+        except WireFailure as failure:
+            _status_first(failure, current)
+            raise
         finally:
             current_call.reset(mark)
         response = self._response = answer.response

@@ -23,8 +23,20 @@ from .http_call import Call
 from .http_connections import Leases
 from .http_request import RequestBuilder, own_timeouts
 
-current_call: ContextVar[tuple[Call, WireRequest]] = ContextVar("crux_sdk_call")
-"""The call an SDK is making, and of what; set around its verb, which passes on nothing of ours."""
+
+class SdkCall:
+    """What an SDK is doing for us: ``call`` of ``request``; ``answered`` once the headers came."""
+
+    __slots__ = ("answered", "call", "request")
+
+    def __init__(self, call: Call, request: WireRequest) -> None:
+        self.call = call
+        self.request = request
+        self.answered: httpx.Response | None = None
+
+
+current_call: ContextVar[SdkCall] = ContextVar("crux_sdk_call")
+"""Set around an SDK's verb, which passes on nothing of ours."""
 
 SDK_HEADERS = (
     "accept",
@@ -50,26 +62,24 @@ class SdkHttp:
 
     def handle_request(self, request: Any) -> Any:
         """Send the SDK's request on a connection of ours; the answer is its library's Response."""
-        response = self._leases.pool().handle_request(self._translated(request))
-        return _answer(request, response)
+        current = _current()
+        response = self._leases.pool().handle_request(self._translated(request, current))
+        return _answer(request, response, current)
 
     async def handle_async_request(self, request: Any) -> Any:
         """The async twin of :meth:`handle_request`."""
         pool = self._leases.async_pool()
-        response = await pool.handle_async_request(self._translated(request))
-        return _answer(request, response)
+        current = _current()
+        response = await pool.handle_async_request(self._translated(request, current))
+        return _answer(request, response, current)
 
-    def _translated(self, request: Any) -> httpx.Request:
-        current = current_call.get(None)
-        if current is None:
-            raise WireFailure("local", "this client serves crux's calls only")
-        call, ours = current
+    def _translated(self, request: Any, current: SdkCall) -> httpx.Request:
         return httpx.Request(
             request.method,
             str(request.url),
-            headers=list(self._wanted(request.headers.raw, ours.headers)),
+            headers=list(self._wanted(request.headers.raw, current.request.headers)),
             stream=httpx.ByteStream(request.read()),
-            extensions={"timeout": own_timeouts(call)},
+            extensions={"timeout": own_timeouts(current.call)},
         )
 
     def _wanted(
@@ -98,7 +108,15 @@ def library_of(request: Any) -> ModuleType:
     return sys.modules[type(request).__module__.partition(".")[0]]
 
 
-def _answer(request: Any, response: httpx.Response) -> Any:
+def _current() -> SdkCall:
+    current = current_call.get(None)
+    if current is None:
+        raise WireFailure("local", "this client serves crux's calls only")
+    return current
+
+
+def _answer(request: Any, response: httpx.Response, current: SdkCall) -> Any:
+    current.answered = response
     library = library_of(request)
     return library.Response(
         response.status_code,

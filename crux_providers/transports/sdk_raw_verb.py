@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from types import ModuleType
@@ -58,7 +57,10 @@ class RawVerbTransport(ExchangeTransport):
         self._ready = client
         self._http = SdkHttp(endpoint)
         self._home = Home(type(client).__name__)
-        self._process = os.getpid()
+        try:
+            self._sdk  # noqa: B018  # imported here, since a second of imports is no call's time
+        except WireFailure:
+            pass  # each call says so
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._endpoint!r})"
