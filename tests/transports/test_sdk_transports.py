@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from crux_integrations import AllCandidatesFailed, Router
 from crux_integrations.testing import CassetteMiss, use_cassette
 from crux_integrations.testing.cassette_file import read_cassette
 from crux_providers.anthropic.client import AnthropicProvider
@@ -314,3 +315,27 @@ def test_the_import_of_an_sdk_is_not_a_calls_time(kind: type[RawVerbTransport]) 
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "True"
+
+
+# -- routes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "anthropic_messages"])
+def test_a_gateway_of_a_routes_file_may_use_the_sdk_of_its_dialect(
+    dialect: str, server: ScriptedServer
+) -> None:
+    module = "anthropic" if dialect.startswith("anthropic") else "openai"
+    need(module)
+    server.play(lambda exchange: exchange.answer(b'{"error": {"message": "go away"}}', 401))
+    lab = {"dialect": dialect, "base_url": server.url, "api_key": "lab-key", "transport": "sdk"}
+    routes = {
+        "version": 1,
+        "providers": {"lab": lab},
+        "routes": {"default": {"candidates": ["lab:m"], "unknown": "allow"}},
+    }
+    with Router(routes) as router, pytest.raises(AllCandidatesFailed) as caught:
+        router.generate(ChatRequest(messages=[Message("user", "hi")]))
+    assert caught.value.attempts[0]["status"] == 401
+    (exchange,) = server.exchanges
+    assert module in exchange.headers["user-agent"].lower()
+    assert "lab-key" in repr(exchange.headers)
