@@ -98,8 +98,8 @@ class Home:
         """The failure of a call on a client whose loop is over."""
         return WireFailure(
             "local",
-            f"this {self._client_name} belongs to the event loop it was first used on, which has "
-            "ended: pass a new client, or none and let crux make its own",
+            f"this {self._client_name} belongs to the event loop it was first used on, which does "
+            "not run any more: pass a new client, or none and let crux make its own",
         )
 
     def _start(self) -> asyncio.AbstractEventLoop:

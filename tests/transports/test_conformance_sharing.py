@@ -178,11 +178,14 @@ def test_a_loop_per_thread(harness: Harness, server: ScriptedServer) -> None:
 
     if harness.client == "async":
         # The client's own loop serves them all, as long as it runs.
-        with asyncio.Runner() as runner, ThreadPoolExecutor(6) as pool:
-            runner.run(transport.asend(harness.whole, scope()))
+        async def at_home() -> None:
+            await transport.asend(harness.whole, scope())
             everybody = [pool.submit(work, number) for number in range(6)]
-            runner.run(asyncio.to_thread(wait, everybody, DEADLINE))
+            await asyncio.to_thread(wait, everybody, DEADLINE)
             assert [one.result(0) for one in everybody] == [5] * 6
+
+        with ThreadPoolExecutor(6) as pool:
+            asyncio.run(at_home())
         assert server.requests == 31
         return
     with ThreadPoolExecutor(6) as pool:
