@@ -6,23 +6,27 @@ A transport joins by a :class:`Harness` in :data:`HARNESSES`; the tests know not
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import httpx
 import pytest
 
 from crux_providers.base.cancellation import CancellationToken, CancelledError
+from crux_providers.base.errors import WireFailure
 from crux_providers.base.interfaces import AsyncWireStream, Transport, WireStream
 from crux_providers.base.timeouts import CallScope, TimeoutConfig
 from crux_providers.base.wire import Endpoint, WireEvent, WireRequest, WireResponse
 from crux_providers.transports.http import HttpTransport
 from tests.servers.scripted_server import DEADLINE, Exchange
+from tests.transports.sdk_clients import ready_client
 
 AT_ONCE = 0.3
 """Seconds within which a cancelled call must have ended."""
@@ -49,7 +53,10 @@ class Harness:
     ``make`` takes the server's base URL. ``whole`` and ``streamed`` are the requests, ``answer``
     the JSON of a good whole answer, ``events`` the bytes of a good stream's events, ``end`` its
     last event and ``ping`` what may come in between and says nothing. ``owns_sockets``: the
-    connections are the transport's own, so that no blocked read outlives its call.
+    connections are the transport's own, so that no blocked read outlives its call. ``client``: a
+    ready one of that kind is passed in; an async one belongs to its first event loop.
+    ``broken_error``: what an HTTP error is whose text breaks off. ``slow``: left to `make slow` and
+    `make conformance`.
     """
 
     name: str
@@ -67,6 +74,9 @@ class Harness:
     ping: bytes = b": ping\n\n"
     target: str = "/v1/chat/completions"
     owns_sockets: bool = True
+    client: Literal["none", "sync", "async"] = "none"
+    broken_error: str = "status"
+    slow: bool = False
 
     def request(self, streamed: bool) -> WireRequest:
         """The request of that mode."""
@@ -84,6 +94,86 @@ class Harness:
             exchange.answer(json.dumps(self.answer).encode(), headers={"x-request-id": "req_1"})
 
 
+def _message_event(data: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (data["type"].encode(), json.dumps(data).encode())
+
+
+def _text_delta(text: str) -> bytes:
+    delta = {"type": "text_delta", "text": text}
+    return _message_event({"type": "content_block_delta", "index": 0, "delta": delta})
+
+
+MESSAGE_STOP = {"type": "message_stop"}
+
+MESSAGES: dict[str, Any] = {
+    "whole": WireRequest("/v1/messages", BODY),
+    "streamed": WireRequest("/v1/messages", {**BODY, "stream": True}, stream=True),
+    "answer": {
+        "id": "x",
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "text", "text": "hello"}],
+    },
+    "events": (_text_delta("one"), _text_delta("two"), _text_delta("three")),
+    "end": _message_event(MESSAGE_STOP),
+    "target": "/v1/messages",
+}
+"""A harness's fields in Anthropic's dialect."""
+
+
+def _sdk(name: str, module: str, make: Callable[..., Any], **fields: Any) -> list[Harness]:
+    """The harnesses of an SDK's transport where that SDK is installed, else none."""
+    if importlib.util.find_spec(module) is None:
+        return []
+    async_name = f"Async{name}"
+    ready = {"owns_sockets": False, "slow": True, **fields}
+    # Anthropic's SDK reads the text of an error before it looks at the status.
+    if module == "anthropic":
+        ready["broken_error"] = "cut"
+    return [
+        Harness(f"{module} SDK", make, slow=True, **fields),
+        Harness(f"{module} SDK, ready {name}", lambda url: make(url, name), client="sync", **ready),
+        Harness(
+            f"{module} SDK, ready {async_name}",
+            lambda url: make(url, async_name),
+            client="async",
+            **ready,
+        ),
+    ]
+
+
+@cache
+def _warm(kind: Any) -> None:
+    """One call of each sort: an SDK's first takes its time, and deadlines here are short."""
+    transport = kind(Endpoint("http://127.0.0.1:9", proxy=""))
+    request = WireRequest("/", {})
+    with suppress(WireFailure):
+        transport.send(request, CallScope(TimeoutConfig()))
+    with suppress(WireFailure):
+        asyncio.run(transport.asend(request, CallScope(TimeoutConfig())))
+
+
+def _openai(url: str, client: str = "") -> Transport:
+    from crux_providers.transports.openai_sdk import OpenAISdkTransport
+
+    _warm(OpenAISdkTransport)
+    endpoint = Endpoint(url, {"authorization": "Bearer k"}, proxy="", api_key="k")
+    return OpenAISdkTransport(
+        endpoint, client=ready_client("openai", client, url) if client else None
+    )
+
+
+def _anthropic(url: str, client: str = "") -> Transport:
+    from crux_providers.transports.anthropic_sdk import AnthropicSdkTransport
+
+    _warm(AnthropicSdkTransport)
+    url = url.removesuffix("/v1")
+    endpoint = Endpoint(url, {"x-api-key": "k"}, proxy="", api_key="k")
+    return AnthropicSdkTransport(
+        endpoint, client=ready_client("anthropic", client, url) if client else None
+    )
+
+
 HARNESSES = (
     Harness("http", lambda url: HttpTransport(Endpoint(url, proxy=""))),
     Harness(
@@ -91,6 +181,8 @@ HARNESSES = (
         lambda url: HttpTransport(Endpoint(url), httpx_transport=BothHTTPTransport()),
         owns_sockets=False,
     ),
+    *_sdk("OpenAI", "openai", _openai),
+    *_sdk("Anthropic", "anthropic", _anthropic, **MESSAGES),
 )
 
 
@@ -118,7 +210,9 @@ def data_of(events: list[WireEvent]) -> list[Any]:
         data = event.data
         if data == "[DONE]":
             continue
-        parsed.append(json.loads(data) if isinstance(data, str | bytes) else data)
+        value = json.loads(data) if isinstance(data, str | bytes) else data
+        if value != MESSAGE_STOP:
+            parsed.append(value)
     return parsed
 
 

@@ -8,11 +8,13 @@ import os
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
 from crux_providers.base.cancellation import CancellationToken, CancelledError
+from crux_providers.base.errors import WireFailure
 from tests.servers.scripted_server import DEADLINE, Exchange, ScriptedServer
 from tests.transports.conformance import Harness, data_of, json_of, scope
 
@@ -98,7 +100,10 @@ def test_one_call_cancelled_among_many_leaves_the_others_alone(
 
 
 def test_three_asyncio_runs_in_a_row(
-    harness: Harness, server: ScriptedServer, streamed: bool
+    harness: Harness,
+    server: ScriptedServer,
+    streamed: bool,
+    record_property: Callable[[str, str], None],
 ) -> None:
     """One transport, a new loop each time; the sockets of a loop that is gone are closed."""
     server.play(harness.answer_well)
@@ -115,11 +120,22 @@ def test_three_asyncio_runs_in_a_row(
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for _ in range(3):
-            asyncio.run(main())
+        asyncio.run(main())
+        for _ in range(2):
+            if harness.client == "async":
+                with pytest.raises(WireFailure, match="event loop it was first used on") as told:
+                    asyncio.run(main())
+                assert told.value.kind == "local"
+                record_property("error", told.value.message)
+            else:
+                asyncio.run(main())
         gc.collect()
+    if harness.client == "async":
+        assert (server.requests, len(server.connections)) == (2, 1)
+        return
     assert server.requests == 6
-    assert len(server.connections) == 3, "one connection per loop, used twice"
+    if harness.client == "none":
+        assert len(server.connections) == 3, "one connection per loop, used twice"
     if harness.owns_sockets:
         assert [str(w.message) for w in caught] == []
         for number in range(3):
@@ -160,6 +176,18 @@ def test_a_loop_per_thread(harness: Harness, server: ScriptedServer) -> None:
         start.wait(DEADLINE)
         return asyncio.run(main())
 
+    if harness.client == "async":
+        # The client's own loop serves them all, as long as it runs.
+        async def at_home() -> None:
+            await transport.asend(harness.whole, scope())
+            everybody = [pool.submit(work, number) for number in range(6)]
+            await asyncio.to_thread(wait, everybody, DEADLINE)
+            assert [one.result(0) for one in everybody] == [5] * 6
+
+        with ThreadPoolExecutor(6) as pool:
+            asyncio.run(at_home())
+        assert server.requests == 31
+        return
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(work, range(6))) == [5] * 6
     assert server.requests == 30
