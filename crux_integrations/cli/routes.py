@@ -34,9 +34,9 @@ def check(file: Path | None, as_json: bool) -> int:
         else:
             click.echo("\n".join(problems), err=True)
         return 1
-    from crux_integrations.router.runtime import key_report
+    from crux_integrations.router.usable import usable_report
 
-    notes = [*config.warnings, *key_report(config, os.environ)]
+    notes = [*config.warnings, *usable_report(config, os.environ)]
     if as_json:
         show_json({"file": str(path), "ok": True, "routes": list(config.routes), "notes": notes})
     else:
