@@ -1,7 +1,9 @@
-"""``crux demo``: the main job end to end, on recorded sessions, with no key and no network.
+"""``crux demo``: the main job end to end, on recorded sessions, with no key.
 
 A small server plays recordings over real sockets. A LangChain agent with a tool runs through the
-shipped ``routes.yaml``: its first candidate answers 429, the next one streams the answer.
+shipped ``routes.yaml``: its first candidate answers 429, the next one streams the answer. Then
+every provider is down (503), and the last candidate answers for real: a small model inside this
+process, whose weights are fetched once.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from crux_providers.config.declaration import declarations
+
 QUESTION = "What is the weather in Paris?"
+UNRECORDED = "In one sentence: why is the sky blue?"
+"""A question that no recording answers."""
 
 
 def cassette_folder() -> Path | None:
@@ -82,7 +88,6 @@ def attempts_table(attempts: list[Mapping[str, Any]]) -> Table:
 
 def run(console: Console) -> int:
     """Play the demo; 0 when it ended as it should."""
-    from crux_integrations.langchain.demo_agent import run_agent
     from crux_integrations.testing import Mount, ReplayServer
 
     folder = cassette_folder()
@@ -93,23 +98,41 @@ def run(console: Console) -> int:
         "/openai": Mount(folder / "openai.yaml", match="path"),
         "/anthropic": Mount(folder / "anthropic.yaml", match="turn"),
     }
-    # Everything else the shipped routes could reach is switched off: the demo uses no network.
     with (
         tempfile.TemporaryDirectory(prefix="crux-demo-") as scratch,
         ReplayServer(mounts, speed=1.0) as server,
-        environment(
-            {
-                "OPENAI_API_KEY": "demo-key-of-no-worth",
-                "OPENAI_BASE_URL": f"{server.url}/openai/v1",
-                "ANTHROPIC_API_KEY": "demo-key-of-no-worth",
-                "ANTHROPIC_BASE_URL": f"{server.url}/anthropic",
-                "CRUX_DB": str(Path(scratch) / "demo.db"),
-            }
-        ),
+        ReplayServer(Mount("status:503")) as down,
+        environment(addresses(down.url) | {"CRUX_DB": str(Path(scratch) / "demo.db")}),
     ):
+        code = recorded(console, server)
+        return code or alive(console)
+
+
+def addresses(down: str) -> dict[str, str]:
+    """Variables that send everything the shipped routes could reach to ``down``, on this machine.
+
+    The first two have a key of no worth; whoever else has none is passed over, and where a file of
+    the user's gives one the call still goes no further than this.
+    """
+    values = {"LAB_URL": f"{down}/lab/v1"}
+    for declared in declarations().values():
+        values[declared.base_url_variable] = f"{down}/{declared.name}"
+        values |= dict.fromkeys((v for v in (declared.env_key, *declared.env_aliases) if v), "")
+    return values | dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "demo-key-of-no-worth")
+
+
+def recorded(console: Console, server: Any) -> int:
+    """The agent on recorded sessions; 0 when it ended as it should."""
+    from crux_integrations.langchain.demo_agent import run_agent
+
+    urls = {
+        "OPENAI_BASE_URL": f"{server.url}/openai/v1",
+        "ANTHROPIC_BASE_URL": f"{server.url}/anthropic",
+    }
+    with environment(urls):
         console.print(f"[bold]{QUESTION}[/bold]\n")
         began = time.monotonic()
-        messages = run_agent(QUESTION, lambda text: console.print(text, end="", highlight=False))
+        messages = run_agent(QUESTION, _streamed(console))
         seconds = time.monotonic() - began
         console.print(f"\n\n({seconds:.1f} s, {server.count} requests over sockets)\n")
         calls = [message.response_metadata["crux"] for message in messages]
@@ -132,8 +155,43 @@ def run(console: Console) -> int:
     return 0
 
 
+def alive(console: Console) -> int:
+    """A question nobody recorded, with every provider down; 0 also where no model can be had."""
+    from crux_integrations.langchain.demo_agent import ask
+    from crux_providers.local import weights
+
+    from .local import progress
+
+    console.print(f"\nNow every provider is down.\n[bold]{UNRECORDED}[/bold]\n")
+    name = declarations()["local"].default_model or ""
+    missing = weights.unready(name)
+    if missing is not None and missing != weights.not_installed():
+        try:
+            with progress(console, name) as report:
+                weights.pull(name, progress=report)
+        except weights.PullError as error:
+            missing = str(error)
+        else:
+            missing = weights.unready(name)
+    if missing is not None:
+        console.print(f"The model inside the process is not here to answer it: {missing}")
+        return 0
+    began = time.monotonic()
+    answer = ask(UNRECORDED, _streamed(console))
+    seconds = time.monotonic() - began
+    call = answer.response_metadata["crux"]
+    who = f"{call['provider']}:{answer.response_metadata['model_name']}"
+    console.print(f"\n\n({seconds:.1f} s, answered here and now by {who}; no recording)\n")
+    console.print(attempts_table(call["attempts"]))
+    return 0
+
+
+def _streamed(console: Console) -> Callable[[str], None]:
+    return lambda text: console.print(text, end="", highlight=False, markup=False)
+
+
 @click.command()
 def demo() -> int:
-    """Run the main job on recorded sessions: no key, no network."""
+    """Run the main job on recorded sessions, then a model of one's own: no key."""
     console = Console()
     return run(console if console.is_terminal else Console(width=140))

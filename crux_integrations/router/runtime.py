@@ -16,10 +16,8 @@ from crux_providers.base.flow import Action
 from crux_providers.base.logging import get_logger, log_event
 from crux_providers.base.models import ChatRequest, Usage
 from crux_providers.base.pricing import cost_usd
-from crux_providers.base.repositories.keys import KeysRepository
 from crux_providers.base.retry import RetryConfig
 from crux_providers.base.timeouts import TimeoutConfig
-from crux_providers.config.declaration import ProviderDeclaration
 from crux_providers.persistence.rows import Attempt, Call, ChatLog, new_call_id
 from crux_providers.persistence.store import Store, get_store
 
@@ -158,7 +156,8 @@ class Runtime:
             source = find_routes(os.environ)
         if isinstance(source, (str, os.PathLike)) and not _is_text(source):
             self._path = Path(source)
-        self._in_force = _InForce(load_routes(source))
+        config = source if isinstance(source, RoutesConfig) else load_routes(source)
+        self._in_force = _InForce(config)
         self._stamp = self._stat()
         self._looked = time.monotonic()
         self._usable: dict[Candidates, tuple[float, tuple[Any, ...], Unusable]] = {}

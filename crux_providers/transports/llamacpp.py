@@ -1,4 +1,4 @@
-"""The model inside this process: llama.cpp (the wheel ``xllamacpp``), spoken to in OpenAI's dialect.
+"""The model inside this process: llama.cpp (the wheel ``xllamacpp``) in OpenAI's dialect.
 
 A model file has one :class:`Engine` per process: a thread that owns the server, loads it at the
 first call and answers one call after another. Several at once would gain nothing on the processors
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import ctypes
 import os
 import queue
@@ -32,13 +31,12 @@ from pathlib import Path
 from typing import Any
 
 from ..base.abandon import expired, wait_for
-from ..base.cancellation import CancelledError
 from ..base.errors import WireFailure
 from ..base.timeouts import CallScope
 from ..base.wire import WireEvent, WireRequest, WireResponse
 
 WINDOW = 8192
-"""Tokens of prompt and answer together. It is what the memory goes into: 190 MB for SmolLM2-135M."""
+"""Tokens of prompt and answer together; what the memory goes into: 190 MB for SmolLM2-135M."""
 
 MAX_TOKENS = 512
 """Written at most where the request does not say, so that nothing runs until the window is full."""
@@ -47,7 +45,7 @@ PROMPT_STEP = 64
 """Tokens of a prompt between two looks at whether anybody still waits."""
 
 EXIT_S = 10.0
-"""What a process that ends gives an engine to stop; a token and freeing the memory take far less."""
+"""What a process that ends gives an engine to stop; a token takes far less."""
 
 NOT_INSTALLED = "xllamacpp is not installed: pip install 'crux-integrations[local]'"
 
@@ -88,7 +86,7 @@ class LlamaCppTransport:
         return AsyncLlamaCppStream(self._begin, request, scope)
 
     def close(self) -> None:
-        """Give the engines back; what has begun is answered. May be called twice, and used again."""
+        """Give the engines back; what has begun is answered. May be called twice and used again."""
         _release(id(self))
 
     async def aclose(self) -> None:
@@ -96,7 +94,7 @@ class LlamaCppTransport:
         self.close()
 
     def _begin(self, request: WireRequest, scope: CallScope, put: Callable[[Any], None]) -> Run:
-        """The call, in its engine's queue; ``put`` gets what comes of it, in the engine's thread."""
+        """The call, in its engine's queue; ``put`` gets what comes of it, in that thread."""
         scope.token.raise_if_cancelled()
         if (seconds := scope.remaining()[0]) is not None and seconds <= 0:
             raise expired(scope)
@@ -126,7 +124,7 @@ def refusal(status: int, code: str, message: str) -> WireFailure:
 
 
 class Run:
-    """One call in an engine: ``put`` gets each chunk, a WireFailure where it fails, None at the end."""
+    """One call in an engine: ``put`` gets each chunk, a WireFailure, and None at the end."""
 
     __slots__ = ("_put", "body", "left")
 
@@ -327,7 +325,7 @@ def load(path: Path) -> Any:
     try:
         return xllamacpp.Server(params)
     except RuntimeError as exc:
-        words = f"{path} could not be loaded: is it a whole GGUF file? ({exc})"
+        words = f"{path.name} could not be loaded: is it a whole GGUF file? ({exc})"
         raise refusal(501, "unsupported", words) from exc
 
 
@@ -428,9 +426,7 @@ class AsyncLlamaCppStream:
         loop = asyncio.get_running_loop()
         items: asyncio.Queue[Any] = asyncio.Queue()
         self._items = items
-        self._run = begin(
-            request, scope, lambda item: _soon(loop, items.put_nowait, item)
-        )
+        self._run = begin(request, scope, lambda item: _soon(loop, items.put_nowait, item))
         self._over = False
 
     def __aiter__(self) -> AsyncLlamaCppStream:
