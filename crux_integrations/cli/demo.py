@@ -23,7 +23,7 @@ from rich.table import Table
 from crux_providers.config.declaration import declarations
 
 QUESTION = "What is the weather in Paris?"
-UNRECORDED = "In one sentence: why is the sky blue?"
+UNRECORDED = "In one sentence: what is the capital of France?"
 """A question that no recording answers."""
 
 
@@ -166,6 +166,7 @@ def alive(console: Console) -> int:
     name = declarations()["local"].default_model or ""
     missing = weights.unready(name)
     if missing is not None and missing != weights.not_installed():
+        console.print(f"fetching the weights of {name}, once, into {weights.folder()}")
         try:
             with progress(console, name) as report:
                 weights.pull(name, progress=report)

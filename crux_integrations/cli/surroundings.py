@@ -87,15 +87,8 @@ def _holds(candidate: Candidate, routes: Mapping[str, RouteConfig]) -> bool:
 
 def _nothing(plan: Plan) -> str:
     out = {r.provider: r.evidence for r in plan.rejected if r.rule == "key"}
-    ways = [
-        f"set {key} or another provider's key"
-        for name in out
-        if (d := _declared(name)) and (key := d.env_key)
-    ][:1]
+    declared = [found for name in out if (found := _declared(name)) is not None]
+    ways = [f"set {d.env_key} or another provider's key" for d in declared if d.env_key][:1]
     ways += [f"start {d.name}" for d in declarations().values() if d.nearby is not None]
-    ways += [
-        f"have a small model in this process ({words})"
-        for name, words in out.items()
-        if _is_embedded(name)
-    ]
+    ways += [f"have a small model in this process ({out[d.name]})" for d in declared if d.unready]
     return f"nobody here can answer: {'; or '.join(ways)}"

@@ -20,7 +20,7 @@ def get_weather(city: str) -> str:
 def ask(question: str, show: Callable[[str], None]) -> AIMessage:
     """Ask without tools, stream what comes to ``show``, and return the answer's message."""
     whole: AIMessageChunk | None = None
-    for chunk in ChatCrux().stream(question):
+    for chunk in ChatCrux(temperature=0).stream(question):
         show(chunk.text)
         whole = chunk if whole is None else whole + chunk
     assert whole is not None  # a stream without an end raises
