@@ -88,6 +88,29 @@ def attempts_table(attempts: list[Mapping[str, Any]]) -> Table:
 
 def run(console: Console) -> int:
     """Play the demo; 0 when it ended as it should."""
+    with (
+        tempfile.TemporaryDirectory(prefix="crux-demo-") as scratch,
+        environment({"CRUX_DB": str(Path(scratch) / "demo.db")}),
+    ):
+        return recorded(console) or alive(console)
+
+
+def addresses(server: str) -> dict[str, str]:
+    """Variables that send everything the shipped routes could reach to a server of this machine.
+
+    Two have a key of no worth; whoever else has none is passed over, and where a file of the user's
+    gives one the call still goes no further than this.
+    """
+    values = {"LAB_URL": f"{server}/lab/v1"}
+    for declared in declarations().values():
+        values[declared.base_url_variable] = f"{server}/{declared.name}"
+        values |= dict.fromkeys((v for v in (declared.env_key, *declared.env_aliases) if v), "")
+    return values | dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "demo-key-of-no-worth")
+
+
+def recorded(console: Console) -> int:
+    """The agent on recorded sessions; 0 when it ended as it should."""
+    from crux_integrations.langchain.demo_agent import run_agent
     from crux_integrations.testing import Mount, ReplayServer
 
     folder = cassette_folder()
@@ -98,38 +121,7 @@ def run(console: Console) -> int:
         "/openai": Mount(folder / "openai.yaml", match="path"),
         "/anthropic": Mount(folder / "anthropic.yaml", match="turn"),
     }
-    with (
-        tempfile.TemporaryDirectory(prefix="crux-demo-") as scratch,
-        ReplayServer(mounts, speed=1.0) as server,
-        ReplayServer(Mount("status:503")) as down,
-        environment(addresses(down.url) | {"CRUX_DB": str(Path(scratch) / "demo.db")}),
-    ):
-        code = recorded(console, server)
-        return code or alive(console)
-
-
-def addresses(down: str) -> dict[str, str]:
-    """Variables that send everything the shipped routes could reach to ``down``, on this machine.
-
-    The first two have a key of no worth; whoever else has none is passed over, and where a file of
-    the user's gives one the call still goes no further than this.
-    """
-    values = {"LAB_URL": f"{down}/lab/v1"}
-    for declared in declarations().values():
-        values[declared.base_url_variable] = f"{down}/{declared.name}"
-        values |= dict.fromkeys((v for v in (declared.env_key, *declared.env_aliases) if v), "")
-    return values | dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "demo-key-of-no-worth")
-
-
-def recorded(console: Console, server: Any) -> int:
-    """The agent on recorded sessions; 0 when it ended as it should."""
-    from crux_integrations.langchain.demo_agent import run_agent
-
-    urls = {
-        "OPENAI_BASE_URL": f"{server.url}/openai/v1",
-        "ANTHROPIC_BASE_URL": f"{server.url}/anthropic",
-    }
-    with environment(urls):
+    with ReplayServer(mounts, speed=1.0) as server, environment(addresses(server.url)):
         console.print(f"[bold]{QUESTION}[/bold]\n")
         began = time.monotonic()
         messages = run_agent(QUESTION, _streamed(console))
@@ -158,6 +150,8 @@ def recorded(console: Console, server: Any) -> int:
 def alive(console: Console) -> int:
     """A question nobody recorded, with every provider down; 0 also where no model can be had."""
     from crux_integrations.langchain.demo_agent import ask
+    from crux_integrations.testing import Mount, ReplayServer
+    from crux_providers.base.errors import ProviderError
     from crux_providers.local import weights
 
     from .local import progress
@@ -166,7 +160,8 @@ def alive(console: Console) -> int:
     name = declarations()["local"].default_model or ""
     missing = weights.unready(name)
     if missing is not None and missing != weights.not_installed():
-        console.print(f"fetching the weights of {name}, once, into {weights.folder()}")
+        words = f"fetching the weights of {name}, once, into {weights.folder()}"
+        console.print(words, soft_wrap=True, markup=False)
         try:
             with progress(console, name) as report:
                 weights.pull(name, progress=report)
@@ -175,10 +170,16 @@ def alive(console: Console) -> int:
         else:
             missing = weights.unready(name)
     if missing is not None:
-        console.print(f"The model inside the process is not here to answer it: {missing}")
+        words = f"The model inside the process is not here to answer it: {missing}"
+        console.print(words, soft_wrap=True, markup=False)
         return 0
     began = time.monotonic()
-    answer = ask(UNRECORDED, _streamed(console))
+    with ReplayServer(Mount("status:503")) as down, environment(addresses(down.url)):
+        try:
+            answer = ask(UNRECORDED, _streamed(console))
+        except ProviderError as error:
+            console.print(f"[red]the model inside the process did not answer:[/red] {error}")
+            return 1
     seconds = time.monotonic() - began
     call = answer.response_metadata["crux"]
     who = f"{call['provider']}:{answer.response_metadata['model_name']}"
