@@ -1,10 +1,7 @@
 """The model inside this process: llama.cpp (the wheel ``xllamacpp``) in OpenAI's dialect.
 
-A model file has one :class:`Engine` per process: a thread that owns the server, loads it at the
-first call and answers one call after another. Several at once would gain nothing on the processors
-such a model is for (four answers of 40 tokens: 1.3 s in a row, 1.2 s two at a time), cost the
-window's memory once more each, and make a seed worthless, since a batch changes the arithmetic.
-Callers wait for their turn under their own deadlines; one that leaves while it waits costs nothing.
+Each file has one engine per process, which answers one call after another (see
+:mod:`.llamacpp_engine`).
 
 Whole answers are computed as streams too and put together here: the server asks whether to go on
 only between the pieces of a stream. It asks after each token and, with ``return_progress``, after
@@ -12,18 +9,17 @@ each piece of the prompt, so that a call nobody waits for stops computing within
 
 What the server does that must not reach a user: an HTTP port of its own that cannot be switched off
 (on loopback, under a key nobody knows), some errors returned and others raised, an exception in the
-callback taken for an end, and no life after a fork.
+callback taken for an end, and no life after a fork. Loading a file holds the interpreter's lock:
+for half a second with a small model, nothing else runs in the process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
-import ctypes
+import itertools
 import os
 import queue
 import secrets
-import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -34,6 +30,7 @@ from ..base.abandon import expired, wait_for
 from ..base.errors import WireFailure
 from ..base.timeouts import CallScope
 from ..base.wire import WireEvent, WireRequest, WireResponse
+from .llamacpp_engine import Run, engine_for, refusal, release
 
 WINDOW = 8192
 """Tokens of prompt and answer together; what the memory goes into: 190 MB for SmolLM2-135M."""
@@ -44,10 +41,9 @@ MAX_TOKENS = 512
 PROMPT_STEP = 64
 """Tokens of a prompt between two looks at whether anybody still waits."""
 
-EXIT_S = 10.0
-"""What a process that ends gives an engine to stop; a token takes far less."""
-
 NOT_INSTALLED = "xllamacpp is not installed: pip install 'crux-integrations[local]'"
+
+_NUMBERS = itertools.count()
 
 Locate = Callable[[str], Path]
 """The file of a model's name; raises FileNotFoundError with words that say what to do."""
@@ -64,7 +60,8 @@ class LlamaCppTransport:
 
     def __init__(self, locate: Locate) -> None:
         self._locate = locate
-        self._finalizer = weakref.finalize(self, _release, id(self))
+        self._user = next(_NUMBERS)
+        self._finalizer = weakref.finalize(self, release, self._user)
         self._finalizer.atexit = False
 
     def send(self, request: WireRequest, scope: CallScope) -> WireResponse:
@@ -87,7 +84,7 @@ class LlamaCppTransport:
 
     def close(self) -> None:
         """Give the engines back; what has begun is answered. May be called twice and used again."""
-        _release(id(self))
+        release(self._user)
 
     async def aclose(self) -> None:
         """The async twin of :meth:`close`; nothing is waited for."""
@@ -103,205 +100,17 @@ class LlamaCppTransport:
             path = self._locate(str(body.get("model", "")))
         except FileNotFoundError as exc:
             raise refusal(404, "model_not_found", str(exc)) from exc
-        options = body.get("stream_options")
+        options = body.get("stream_options") or {}
         body |= {
             "model": path.stem,
             "stream": True,
-            "stream_options": {**(options if isinstance(options, Mapping) else {})}
-            | ({} if request.stream else {"include_usage": True}),
+            "stream_options": options if request.stream else {"include_usage": True},
             "return_progress": True,
         }
         run = Run(body, put)
-        while not _engine(path, id(self)).take(run):
+        while not engine_for(path, self._user, load).take(run):
             pass  # it was given back in this very moment: the next one is new
         return run
-
-
-def refusal(status: int, code: str, message: str) -> WireFailure:
-    """An error of this side in the form that the dialect's providers give theirs."""
-    error = {"error": {"message": message, "code": code}}
-    return WireFailure("status", message, status=status, body=error)
-
-
-class Run:
-    """One call in an engine: ``put`` gets each chunk, a WireFailure, and None at the end."""
-
-    __slots__ = ("_put", "body", "left")
-
-    def __init__(self, body: dict[str, Any], put: Callable[[Any], None]) -> None:
-        self.body = body
-        self.left = False  # nobody waits any more
-        self._put = put
-
-    def put(self, item: Any) -> None:
-        """Hand over; a consumer whose event loop is gone is one that has left."""
-        try:
-            self._put(item)
-        except RuntimeError:
-            self.left = True
-
-    def on_chunk(self, chunk: Any) -> bool:
-        """Called by the server; true ends the computing. Must not raise: that would be an end."""
-        if not self.left and "prompt_progress" not in chunk:
-            self.put(_failed(chunk) if "error" in chunk else chunk)
-        return self.left
-
-    def compute(self, server: Any) -> None:
-        """Answer, in the engine's thread."""
-        try:
-            server.handle_chat_completions(self.body, self.on_chunk)
-        except (ValueError, TypeError) as exc:  # what it says of a request it cannot read
-            self.put(refusal(400, "invalid_request_error", str(exc)))
-        except RuntimeError as exc:
-            self.put(refusal(500, "server_error", str(exc)))
-        self.put(None)
-
-
-def _failed(chunk: Mapping[str, Any]) -> WireFailure:
-    error = chunk["error"]
-    status = error.get("code") if isinstance(error, Mapping) else None
-    status = status if isinstance(status, int) else 500
-    return WireFailure("status", f"HTTP {status}", status=status, body=dict(chunk))
-
-
-# -- engines ---------------------------------------------------------------------------------------
-
-
-class Engine:
-    """A thread that owns the server of one model file and answers runs in their order."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._queue: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._closed = False
-        self._stopping = False
-        self._current: Run | None = None
-        self.server: Any = None
-        name = f"crux-model-{path.stem}"
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
-
-    def take(self, run: Run) -> bool:
-        """Put ``run`` into the queue; False where the engine takes no more."""
-        with self._lock:
-            if not self._closed:
-                self._queue.put(run)
-            return not self._closed
-
-    def close(self) -> None:
-        """Take no more, answer what waits, then free the memory; returns at once."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._queue.put(None)
-
-    def stop(self) -> None:
-        """Compute no further: the process ends. Waits until the thread is out of native code."""
-        self._stopping = True
-        if (run := self._current) is not None:
-            run.left = True
-        self.close()
-        self._thread.join(EXIT_S)
-
-    def _work(self) -> None:
-        try:
-            self.server = load(self.path)
-        except WireFailure as failure:
-            _forget(self)
-            self._drain(failure)
-            return
-        _alive.add(self)
-        if _orphan:
-            _keep_for_ever(self.server)
-        while (run := self._queue.get()) is not None and not self._stopping:
-            self._current = run
-            if not run.left and not self._stopping:
-                run.compute(self.server)
-            self._current = run = None
-        self.server = None
-        _alive.discard(self)
-
-    def _drain(self, failure: WireFailure) -> None:
-        self.close()
-        while (run := self._queue.get()) is not None:
-            run.put(failure)
-            run.put(None)
-
-
-_lock = threading.Lock()
-_engines: dict[Path, Engine] = {}
-_users: defaultdict[Path, set[int]] = defaultdict(set)
-_alive: set[Engine] = set()
-"""Those whose server is in memory, given back ones that still answer among them."""
-
-
-def _engine(path: Path, user: int) -> Engine:
-    with _lock:
-        _users[path].add(user)
-        engine = _engines.get(path)
-        if engine is None:
-            engine = _engines[path] = Engine(path)
-        return engine
-
-
-def _release(user: int) -> None:
-    with _lock:
-        unused = [path for path, users in _users.items() if user in users and len(users) == 1]
-        for users in _users.values():
-            users.discard(user)
-        engines = [engine for path in unused if (engine := _engines.pop(path, None)) is not None]
-    for engine in engines:
-        engine.close()
-
-
-def _forget(engine: Engine) -> None:
-    with _lock:
-        if _engines.get(engine.path) is engine:
-            del _engines[engine.path]
-
-
-@atexit.register
-def _stop_all() -> None:
-    """A thread inside native code when the interpreter goes would end the process with an abort."""
-    with _lock:
-        engines = {*_engines.values(), *_alive}
-        _engines.clear()
-    for engine in engines:
-        engine.stop()
-
-
-_orphan = False
-"""Whether this process was forked from one with a server: nothing native can be freed any more."""
-
-
-def _after_fork() -> None:
-    """The child builds its own: the threads behind the parent's server are not here.
-
-    Freeing a server would wait for those threads for ever, and so would the library's destructors
-    when the process exits. So servers are made immortal, and ``exit`` ends where Python has ended.
-    """
-    global _lock, _orphan
-    _lock = threading.Lock()
-    servers = [engine.server for engine in _alive if engine.server is not None]
-    _alive.clear()
-    _engines.clear()
-    _users.clear()
-    for server in servers:
-        _keep_for_ever(server)
-    if servers and not _orphan:
-        _orphan = True
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "on_exit"):  # glibc; elsewhere forking is not the usual way to a process
-            libc.on_exit(libc._exit, None)
-
-
-def _keep_for_ever(server: Any) -> None:
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(server))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def load(path: Path) -> Any:

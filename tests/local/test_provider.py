@@ -209,12 +209,12 @@ def test_its_port_answers_nobody(model: LlamaCppTransport) -> None:
     import urllib.error
     import urllib.request
 
-    from crux_providers.transports import llamacpp
+    from crux_providers.transports import llamacpp_engine
     from tests.local.calls import wire
     from tests.transports.conformance import scope
 
     model.send(wire(False), scope(total=60))
-    (address,) = {engine.server.listening_address for engine in llamacpp._alive}
+    (address,) = {engine.server.listening_address for engine in llamacpp_engine._alive}
     assert address.startswith("http://127.0.0.1:")
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"{address}/v1/models")
