@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _FOREIGN_SUFFIXES = ("_API_KEY", "_BASE_URL", "_PROXY")
 _FOREIGN_PREFIXES = ("CRUX_", "PROVIDERS_", "LANGCHAIN_", "LANGSMITH_", "OTEL_", "XDG_")
 _FOREIGN_NAMES = ("OLLAMA_HOST", "DOTENV_FILE")
-_KEPT = ("CRUX_RECORDINGS",)
+_KEPT = ("CRUX_RECORDINGS", "CRUX_TEST_GGUF")
 
 _homes = itertools.count()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import AS_JSON, ROUTES_FILE, fail, show_json
+from .options import AS_JSON, ROUTES_FILE, fail, find_routes_file, show_json
 
 
 @click.command()
@@ -28,6 +29,7 @@ def chat(
     as_json: bool,
 ) -> int:
     """Ask once and stream the answer; exits 1 where no answer came."""
+    from crux_integrations.cli.surroundings import Surroundings
     from crux_integrations.router.router import CallOptions, Router
     from crux_providers.base import ChatRequest, Message, ProviderError
     from crux_providers.config import defaults
@@ -51,8 +53,13 @@ def chat(
                 raise click.UsageError(f"{provider} has no default model: add --model")
             target = f"{provider}:{model}"
     request = ChatRequest(messages=[Message("user", text)])
+    anything: Surroundings | None = None
     try:
-        with Router(routes_file) as router:
+        source: Any = routes_file
+        if target is None and route is None:
+            anything = Surroundings.of(find_routes_file(routes_file), request)
+            source = anything.config
+        with Router(source) as router:
             options = CallOptions(model=target)
             if as_json:
                 response = router.generate(request, route or "default", options=options)
@@ -70,6 +77,8 @@ def chat(
                     sys.stdout.flush()
             click.echo()
     except ProviderError as error:
+        if anything is not None and anything.nothing is not None:
+            return fail(anything.nothing)
         return fail(str(error))
     except ValueError as error:
         return fail(str(error), 2)

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "capabilities": "capabilities:capabilities",
     "attempts": "attempts:attempts",
     "models": "models:models",
+    "local": "local:local",
     "replay": "replay:replay",
     "doctor": "doctor:doctor",
 }

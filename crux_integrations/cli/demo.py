@@ -1,7 +1,9 @@
-"""``crux demo``: the main job end to end, on recorded sessions, with no key and no network.
+"""``crux demo``: the main job end to end, on recorded sessions, with no key.
 
 A small server plays recordings over real sockets. A LangChain agent with a tool runs through the
-shipped ``routes.yaml``: its first candidate answers 429, the next one streams the answer.
+shipped ``routes.yaml``: its first candidate answers 429, the next one streams the answer. Then
+every provider is down (503), and the last candidate answers for real: a small model inside this
+process, whose weights are fetched once.
 """
 
 from __future__ import annotations
@@ -10,15 +12,19 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import click
 from rich.console import Console
 
+from crux_providers.config.declaration import declarations
+
 from .tables import attempts_table
 
 QUESTION = "What is the weather in Paris?"
+UNRECORDED = "In one sentence: what is the capital of France?"
+"""A question that no recording answers."""
 
 
 def cassette_folder() -> Path | None:
@@ -47,6 +53,28 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def run(console: Console) -> int:
     """Play the demo; 0 when it ended as it should."""
+    with (
+        tempfile.TemporaryDirectory(prefix="crux-demo-") as scratch,
+        environment({"CRUX_DB": str(Path(scratch) / "demo.db")}),
+    ):
+        return recorded(console) or alive(console)
+
+
+def addresses(server: str) -> dict[str, str]:
+    """Variables that send everything the shipped routes could reach to a server of this machine.
+
+    Two have a key of no worth; whoever else has none is passed over, and where a file of the user's
+    gives one the call still goes no further than this.
+    """
+    values = {"LAB_URL": f"{server}/lab/v1"}
+    for declared in declarations().values():
+        values[declared.base_url_variable] = f"{server}/{declared.name}"
+        values |= dict.fromkeys((v for v in (declared.env_key, *declared.env_aliases) if v), "")
+    return values | dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "demo-key-of-no-worth")
+
+
+def recorded(console: Console) -> int:
+    """The agent on recorded sessions; 0 when it ended as it should."""
     from crux_integrations.langchain.demo_agent import run_agent
     from crux_integrations.testing import Mount, ReplayServer
 
@@ -58,23 +86,10 @@ def run(console: Console) -> int:
         "/openai": Mount(folder / "openai.yaml", match="path"),
         "/anthropic": Mount(folder / "anthropic.yaml", match="turn"),
     }
-    # Everything else the shipped routes could reach is switched off: the demo uses no network.
-    with (
-        tempfile.TemporaryDirectory(prefix="crux-demo-") as scratch,
-        ReplayServer(mounts, speed=1.0) as server,
-        environment(
-            {
-                "OPENAI_API_KEY": "demo-key-of-no-worth",
-                "OPENAI_BASE_URL": f"{server.url}/openai/v1",
-                "ANTHROPIC_API_KEY": "demo-key-of-no-worth",
-                "ANTHROPIC_BASE_URL": f"{server.url}/anthropic",
-                "CRUX_DB": str(Path(scratch) / "demo.db"),
-            }
-        ),
-    ):
+    with ReplayServer(mounts, speed=1.0) as server, environment(addresses(server.url)):
         console.print(f"[bold]{QUESTION}[/bold]\n")
         began = time.monotonic()
-        messages = run_agent(QUESTION, lambda text: console.print(text, end="", highlight=False))
+        messages = run_agent(QUESTION, _streamed(console))
         seconds = time.monotonic() - began
         console.print(f"\n\n({seconds:.1f} s, {server.count} requests over sockets)\n")
         calls = [message.response_metadata["crux"] for message in messages]
@@ -97,8 +112,53 @@ def run(console: Console) -> int:
     return 0
 
 
+def alive(console: Console) -> int:
+    """A question nobody recorded, with every provider down; 0 also where no model can be had."""
+    from crux_integrations.langchain.demo_agent import ask
+    from crux_integrations.testing import Mount, ReplayServer
+    from crux_providers.base.errors import ProviderError
+    from crux_providers.local import weights
+
+    from .local import progress
+
+    console.print(f"\nNow every provider is down.\n[bold]{UNRECORDED}[/bold]\n")
+    name = declarations()["local"].default_model or ""
+    missing = weights.unready(name)
+    if missing is not None and missing != weights.not_installed():
+        words = f"fetching the weights of {name}, once, into {weights.folder()}"
+        console.print(words, soft_wrap=True, markup=False)
+        try:
+            with progress(console, name) as report:
+                weights.pull(name, progress=report)
+        except weights.PullError as error:
+            missing = str(error)
+        else:
+            missing = weights.unready(name)
+    if missing is not None:
+        words = f"The model inside the process is not here to answer it: {missing}"
+        console.print(words, soft_wrap=True, markup=False)
+        return 0
+    began = time.monotonic()
+    with ReplayServer(Mount("status:503")) as down, environment(addresses(down.url)):
+        try:
+            answer = ask(UNRECORDED, _streamed(console))
+        except ProviderError as error:
+            console.print(f"[red]the model inside the process did not answer:[/red] {error}")
+            return 1
+    seconds = time.monotonic() - began
+    call = answer.response_metadata["crux"]
+    who = f"{call['provider']}:{answer.response_metadata['model_name']}"
+    console.print(f"\n\n({seconds:.1f} s, answered here and now by {who}; no recording)\n")
+    console.print(attempts_table(call["attempts"]))
+    return 0
+
+
+def _streamed(console: Console) -> Callable[[str], None]:
+    return lambda text: console.print(text, end="", highlight=False, markup=False)
+
+
 @click.command()
 def demo() -> int:
-    """Run the main job on recorded sessions: no key, no network."""
+    """Run the main job on recorded sessions, then a model of one's own: no key."""
     console = Console()
     return run(console if console.is_terminal else Console(width=140))

@@ -26,10 +26,10 @@ def notes_on(config: RoutesConfig) -> list[str]:
     from datetime import UTC, datetime
 
     from crux_integrations.router.ageing import figure_report
-    from crux_integrations.router.runtime import key_report
+    from crux_integrations.router.usable import usable_report
 
     aged = figure_report(config, datetime.now(UTC).date())
-    return [*config.warnings, *key_report(config, os.environ), *aged]
+    return [*config.warnings, *usable_report(config, os.environ), *aged]
 
 
 @routes.command()
@@ -160,9 +160,8 @@ def replay(
     from crux_integrations.router.config import RoutesError, catalog_lookup, load_routes
     from crux_integrations.router.durations import parse_duration
     from crux_integrations.router.plan import PlanState
-    from crux_integrations.router.provider_trust import provider_settings
     from crux_integrations.router.replay import replay as replayed
-    from crux_integrations.router.runtime import find_key
+    from crux_integrations.router.usable import Unusable, unusable
     from crux_providers.persistence.errors import StorageError
     from crux_providers.persistence.ledger import traffic
     from crux_providers.persistence.rows import Attempt, Call
@@ -182,16 +181,19 @@ def replay(
         )
     except (RoutesError, OSError, StorageError) as error:
         return fail(str(error))
+    candidates = {
+        (c.provider, c.model) for r in config.routes.values() for c in r.candidates if c.provider
+    }
     observed: dict[str, dict[str, Any]] = {}
     for (provider, model), facts in store.snapshot().items():
         observed.setdefault(provider, {})[model] = facts
-    missing: dict[str, str] = {}
-    if keys:
-        for name in {c.provider for r in config.routes.values() for c in r.candidates} - {""}:
-            words = provider_settings(config, name, os.environ, find_key).missing
-            if words is not None:
-                missing[name] = words
-    state = PlanState(missing_keys=missing, observed=observed, expire=config.observed.expire)
+    out = unusable(config, candidates, os.environ) if keys else Unusable({}, {})
+    state = PlanState(
+        missing_keys=out.providers,
+        unready=out.models,
+        observed=observed,
+        expire=config.observed.expire,
+    )
     report = replayed(calls, config, catalog_lookup(config), state)
     if as_json:
         show_json(report.as_json())

@@ -113,7 +113,7 @@ class ChunkStream:
 
     ``feed`` gives the chunks of an event (mostly one, none for what carries no content). The event
     with ``finish=True`` gives the last chunk, the only one with usage, model name, finish reason
-    and ``crux``; ``finished`` is true after it. With ``blocks`` the chunks are in LangChain's output
+    and ``crux``; ``finished`` is true after it. With ``blocks`` chunks are in LangChain's output
     v1 and say so: otherwise it would number some blocks anew, with places that are taken.
     """
 

@@ -17,6 +17,16 @@ def get_weather(city: str) -> str:
     return "18 degrees Celsius, light rain"
 
 
+def ask(question: str, show: Callable[[str], None]) -> AIMessage:
+    """Ask without tools, stream what comes to ``show``, and return the answer's message."""
+    whole: AIMessageChunk | None = None
+    for chunk in ChatCrux(temperature=0).stream(question):
+        show(chunk.text)
+        whole = chunk if whole is None else whole + chunk
+    assert whole is not None  # a stream without an end raises
+    return whole
+
+
 def run_agent(question: str, show: Callable[[str], None]) -> list[Any]:
     """Ask, stream what comes to ``show``, and return the answers' messages."""
     from langchain.agents import create_agent

@@ -122,7 +122,8 @@ class CandidateStats(NamedTuple):
 class PlanState:
     """All a plan may know of the world; nothing is looked up elsewhere.
 
-    ``missing_keys`` maps a provider that cannot be used to the words that say why. ``allow`` (None:
+    ``missing_keys`` maps a provider that cannot be used to the words that say why, ``unready`` a
+    ``(provider, model)`` that needs something else first (weights, a package). ``allow`` (None:
     all) has providers, ``provider:model`` or tags that this caller may use. ``observed`` maps
     provider and model to what was seen. ``breakers``, ``admission`` and ``stats`` go by
     ``(provider, model)``, ``spent`` (US dollars today, UTC) and ``mean_output`` (tokens) by route.
@@ -130,6 +131,7 @@ class PlanState:
     """
 
     missing_keys: Mapping[str, str] = field(default_factory=dict)
+    unready: Mapping[tuple[str, str], str] = field(default_factory=dict)
     allow: frozenset[str] | None = None
     observed: Mapping[str, Mapping[str, ObservedFacts]] = field(default_factory=dict)
     breakers: Mapping[tuple[str, str], BreakerView] = field(default_factory=dict)
@@ -195,6 +197,8 @@ def judge(c: Compiled, call: Call) -> Fit | Rejection:
     state = call.state
     if state.missing_keys and c.provider in state.missing_keys:
         return _no(c, "key", state.missing_keys[c.provider])
+    if state.unready and (c.provider, c.model) in state.unready:
+        return _no(c, "key", state.unready[(c.provider, c.model)])
     if call.tags and not call.tags <= c.tags:
         lacking = ", ".join(sorted(call.tags - c.tags))
         return _no(c, "allowed", f"the call asks for a candidate tagged {lacking}")

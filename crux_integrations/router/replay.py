@@ -269,6 +269,7 @@ def replay(
     base = state or PlanState()
     known = PlanState(
         missing_keys=base.missing_keys,
+        unready=base.unready,
         allow=base.allow,
         observed=base.observed,
         stats={key: figures.stats() for key, figures in seen.items()},

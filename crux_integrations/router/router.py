@@ -46,15 +46,16 @@ _NO_OPTIONS = CallOptions()
 class Router:
     """Routes declared in ``routes.yaml``, ready to answer.
 
-    ``source`` is a path, a mapping, YAML text loaded before, or None: ``$CRUX_ROUTES``,
-    ``routes.yaml`` in the working directory, else the packaged default. ``providers`` may hold
-    ready provider objects by name (a client of one's own, a scripted transport). Making a router
-    reads the file and does nothing else: no key, network or database is touched before a call.
+    ``source`` is a path, a mapping, YAML text, a RoutesConfig loaded before, or None:
+    ``$CRUX_ROUTES``, ``routes.yaml`` in the working directory, else the packaged default.
+    ``providers`` may hold ready provider objects by name (a client of one's own, a scripted
+    transport). Making a router reads the file and does nothing else: no key, network or database
+    is touched before a call.
     """
 
     def __init__(
         self,
-        source: str | Path | Mapping[str, Any] | None = None,
+        source: str | Path | Mapping[str, Any] | RoutesConfig | None = None,
         *,
         providers: Mapping[str, BaseProvider] | None = None,
         seed: int | None = None,

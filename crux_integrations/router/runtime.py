@@ -16,10 +16,8 @@ from crux_providers.base.flow import Action
 from crux_providers.base.logging import get_logger, log_event
 from crux_providers.base.models import ChatRequest, Usage
 from crux_providers.base.pricing import cost_usd
-from crux_providers.base.repositories.keys import KeysRepository
 from crux_providers.base.retry import RetryConfig
 from crux_providers.base.timeouts import TimeoutConfig
-from crux_providers.config.declaration import ProviderDeclaration
 from crux_providers.persistence.rows import new_call_id
 from crux_providers.persistence.store import get_store
 
@@ -27,10 +25,10 @@ from .compiled import Compiled, CompiledRoute, compile_route
 from .config import RoutesConfig, RoutesError, catalog_lookup, digest, load_routes
 from .needs import Needs, needs_of
 from .plan import Plan, PlanState, Step, plan
-from .provider_trust import key_in_environment, provider_settings
 from .records import attempt_row, call_row, chat_row
 from .routes import Candidate, RouteConfig
 from .state import RouterState
+from .usable import Candidates, Unusable, unusable
 
 if TYPE_CHECKING:
     from .call import RouteCall
@@ -51,11 +49,6 @@ def find_routes(env: Mapping[str, str]) -> Path:
     if packaged.is_file():
         return Path(str(packaged))
     return Path(__file__).resolve().parents[2] / "routes.yaml"
-
-
-def find_key(declared: ProviderDeclaration, env: Mapping[str, str]) -> str | None:
-    """The provider's key by environment, ``.env`` or ``config.yaml``."""
-    return key_in_environment(declared, env) or KeysRepository().get_api_key(declared.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +157,11 @@ class Runtime:
             source = find_routes(os.environ)
         if isinstance(source, (str, os.PathLike)) and not _is_text(source):
             self._path = Path(source)
-        self._in_force = _InForce(load_routes(source))
+        config = source if isinstance(source, RoutesConfig) else load_routes(source)
+        self._in_force = _InForce(config)
         self._stamp = self._stat()
         self._looked = time.monotonic()
-        self._keys: dict[tuple[str, ...], tuple[float, tuple[Any, ...], dict[str, str]]] = {}
+        self._usable: dict[Candidates, tuple[float, tuple[Any, ...], Unusable]] = {}
         self.state = RouterState()
         self.has_provider: Callable[[str], bool] = lambda name: False
 
@@ -242,36 +236,30 @@ class Runtime:
 
     def _state(self, in_force: _InForce, compiled: CompiledRoute, now: float) -> PlanState:
         store = get_store()
+        out = self._unusable(in_force.config, compiled)
         budgets = {r.name for c in flat(compiled) for r in c.budgets if r.budget.per_day}
         return PlanState(
-            missing_keys=self._missing_keys(in_force.config, compiled),
+            missing_keys=out.providers,
+            unready=out.models,
             observed=_Observed(store.snapshot()),  # type: ignore[arg-type]  # has get, all a plan uses
             breakers=self.state.breakers(now),
             spent={name: store.spent_today(name, now).total_usd for name in budgets},
             expire=in_force.config.observed.expire,
         )
 
-    def _missing_keys(self, config: RoutesConfig, compiled: CompiledRoute) -> Mapping[str, str]:
-        names = tuple(dict.fromkeys(c.provider for c in flat(compiled)))
+    def _unusable(self, config: RoutesConfig, compiled: CompiledRoute) -> Unusable:
+        """Who of a route cannot be used; looked up again after a moment or a change of a key."""
+        candidates = tuple(dict.fromkeys((c.provider, c.model) for c in flat(compiled)))
         from .provider_trust import key_variables
 
-        seen = tuple(os.environ.get(variable) for variable in key_variables())
+        seen = (config, *(os.environ.get(variable) for variable in key_variables()))
         now = time.monotonic()
-        known = self._keys.get(names)
-        if known is not None and now - known[0] < KEYS_EVERY_S and known[1] == (config, *seen):
+        known = self._usable.get(candidates)
+        if known is not None and now - known[0] < KEYS_EVERY_S and known[1] == seen:
             return known[2]
-        missing = {}
-        for name in names:
-            if self.has_provider(name):
-                continue
-            try:
-                words = provider_settings(config, name, os.environ, find_key).missing
-            except KeyError:
-                words = f"nobody declares a provider {name!r}"
-            if words is not None:
-                missing[name] = words
-        self._keys[names] = (now, (config, *seen), missing)
-        return missing
+        found = unusable(config, candidates, os.environ, self.has_provider)
+        self._usable[candidates] = (now, seen, found)
+        return found
 
     def steps(
         self,
@@ -394,19 +382,6 @@ def route_profile(route: CompiledRoute) -> dict[str, Any]:
     if outputs:
         found["max_output_tokens"] = max(outputs)
     return found
-
-
-def key_report(config: RoutesConfig, env: Mapping[str, str]) -> list[str]:
-    """A line for each provider of the routes that cannot be used now, saying why."""
-    names = sorted(
-        {c.provider for route in config.routes.values() for c in route.candidates if c.provider}
-    )
-    lines = []
-    for name in names:
-        missing = provider_settings(config, name, env, find_key).missing
-        if missing is not None:
-            lines.append(f"{name}: its candidates are rejected: {missing}")
-    return lines
 
 
 def needs_from_words(

@@ -25,6 +25,11 @@ class ProviderDeclaration:
     ``transports`` maps names to ``module:Class``. ``options`` are the dialect's ``Options`` where
     they differ from its defaults. ``json_output``/``json_schema`` say whether structured answers
     exist at all. ``models_path`` is the listing endpoint.
+
+    Two more are ``module:function``, for what needs no key and may still not be there. ``unready``
+    takes a model and says in words why it cannot answer now and what to do (None: it can); plans
+    ask it, so it looks at files and no further. ``nearby`` takes nothing and names the models that
+    a server of this machine serves at this moment, the best one first; it may take a moment.
     """
 
     name: str
@@ -47,6 +52,8 @@ class ProviderDeclaration:
     streaming: bool = True
     key_required: bool = True
     version_path: str = ""
+    unready: str | None = None
+    nearby: str | None = None
 
     @property
     def base_url_variable(self) -> str:

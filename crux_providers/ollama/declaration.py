@@ -15,4 +15,5 @@ DECLARATION = ProviderDeclaration(
     transports={"sdk": "crux_providers.transports.ollama_sdk:OllamaSdkTransport"},
     models_path="/api/tags",
     fetcher="crux_providers.ollama.get_ollama_models",
+    nearby="crux_providers.ollama.nearby:nearby",
 )

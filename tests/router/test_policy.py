@@ -178,6 +178,14 @@ def test_key() -> None:
     assert out == Rejection("openrouter", "m", "key", "X_KEY is not set", None)
 
 
+def test_key_of_a_model_that_needs_something_else_first() -> None:
+    needs = {("openrouter", "m"): "pull it", ("openrouter", "other"): "and this"}
+    out = rejection(only(), Needs(), unready=needs)
+    assert out == Rejection("openrouter", "m", "key", "pull it", None)
+    del needs[("openrouter", "m")]
+    assert isinstance(verdict(only(), Needs(), unready=needs), Fit)
+
+
 def test_allowed_by_tag_and_by_list() -> None:
     c = only()
     assert isinstance(verdict(c, Needs(tags=frozenset({"eu"}))), Fit)
