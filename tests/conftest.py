@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,9 @@ def isolated_environment(_homes_dir: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     monkeypatch.setenv("CRUX_DB", "off")
+    # What the process keeps in memory instead: nothing that another test observed counts here.
+    if (store := sys.modules.get("crux_providers.persistence.store")) is not None:
+        monkeypatch.setattr(store, "_in_force", None)
     return home
 
 
