@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -22,7 +22,8 @@ from crux_providers.base.interfaces import AsyncWireStream, Transport, WireStrea
 from crux_providers.base.timeouts import CallScope, TimeoutConfig
 from crux_providers.base.wire import Endpoint, WireEvent, WireRequest, WireResponse
 from crux_providers.transports.http import HttpTransport
-from tests.servers.scripted_server import DEADLINE, Exchange
+from crux_providers.transports.ollama_sdk import OllamaSdkTransport
+from tests.servers.scripted_server import DEADLINE, Exchange, ScriptedServer
 
 AT_ONCE = 0.3
 """Seconds within which a cancelled call must have ended."""
@@ -39,7 +40,26 @@ STREAMED = WireRequest("/chat/completions", {**BODY, "stream": True}, stream=Tru
 
 def _event(text: str) -> bytes:
     data = {"choices": [{"index": 0, "delta": {"content": text}}]}
-    return b"data: " + json.dumps(data).encode() + b"\n\n"
+    return sse(json.dumps(data).encode())
+
+
+def sse(data: bytes, first: bool = True) -> bytes:
+    """One server-sent event."""
+    return b"data: " + data + b"\n\n"
+
+
+def ndjson(data: bytes, first: bool = True) -> bytes:
+    """One line of newline-delimited JSON."""
+    return data + b"\n"
+
+
+def json_array(data: bytes, first: bool = True) -> bytes:
+    """One object of a JSON array that is written piece by piece."""
+    return (b"[" if first else b",") + data
+
+
+END_MARKS = ("[DONE]", {"done": True})
+"""Events that say no more than that the stream has ended."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +68,13 @@ class Harness:
 
     ``make`` takes the server's base URL. ``whole`` and ``streamed`` are the requests, ``answer``
     the JSON of a good whole answer, ``events`` the bytes of a good stream's events, ``end`` its
-    last event and ``ping`` what may come in between and says nothing. ``owns_sockets``: the
-    connections are the transport's own, so that no blocked read outlives its call.
+    last event and ``ping`` what may come in between and says nothing; ``frame`` makes an event of
+    a JSON text. ``owns_sockets``: the connections are the transport's own, so that no blocked read
+    outlives its call. ``closes_at_once``: what nobody waits for any more is closed in the moment;
+    where it is false, a read is left behind and ends by the time limit it was given. ``raw``: the
+    events' bytes reach us as they came; where it is false, the SDK reads them. ``checks_packing``:
+    a packed body that lacks its checksum is noticed. ``one_loop``: it serves the event loop it was
+    first called on, and no other.
     """
 
     name: str
@@ -65,16 +90,36 @@ class Harness:
     events: tuple[bytes, ...] = (_event("one"), _event("two"), _event("three"))
     end: bytes = b"data: [DONE]\n\n"
     ping: bytes = b": ping\n\n"
+    frame: Callable[..., bytes] = sse
     target: str = "/v1/chat/completions"
+    streamed_target: str = ""
     owns_sockets: bool = True
+    closes_at_once: bool = True
+    raw: bool = True
+    checks_packing: bool = True
+    one_loop: bool = False
 
     def request(self, streamed: bool) -> WireRequest:
         """The request of that mode."""
         return self.streamed if streamed else self.whole
 
+    def target_of(self, streamed: bool) -> str:
+        """The target of the request of that mode, as the server sees it."""
+        return (self.streamed_target or self.target) if streamed else self.target
+
+    def assert_closed(self, server: ScriptedServer, number: int = -1) -> None:
+        """The server has seen that connection close, where this transport closes at once."""
+        if self.closes_at_once:
+            server.assert_closed(number)
+
+    def padded(self, size: int) -> WireRequest:
+        """The whole request, made large."""
+        body = {**dict(self.whole.body or {}), "padding": "ü" * size}
+        return replace(self.whole, body=body)
+
     def answer_well(self, exchange: Exchange) -> None:
         """The scenario of success, in the mode that was asked for."""
-        if json.loads(exchange.body or b"{}").get("stream"):
+        if self.streamed_target == exchange.target or _asks_for_stream(exchange):
             exchange.begin_stream({"x-request-id": "req_1"})
             for event in self.events:
                 exchange.chunk(event)
@@ -84,13 +129,86 @@ class Harness:
             exchange.answer(json.dumps(self.answer).encode(), headers={"x-request-id": "req_1"})
 
 
-HARNESSES = (
+def _asks_for_stream(exchange: Exchange) -> bool:
+    return bool(json.loads(exchange.body or b"{}").get("stream"))
+
+
+OLLAMA_BODY = {
+    "model": "m",
+    "messages": [{"role": "user", "content": "Grüße, 世界 🙂"}],
+    "options": {"seed": 7},
+}
+
+
+def _ollama_line(text: str) -> bytes:
+    data = {"model": "m", "message": {"role": "assistant", "content": text}, "done": False}
+    return ndjson(json.dumps(data).encode())
+
+
+def _ready_ollama(url: str) -> Transport:
+    import ollama
+
+    class Both:
+        """Ollama's two clients as one transport, as a test wants it."""
+
+        def __init__(self) -> None:
+            self.kinds = {
+                kind: OllamaSdkTransport(
+                    Endpoint(url), client=kind(host=url, follow_redirects=False, trust_env=False)
+                )
+                for kind in (ollama.Client, ollama.AsyncClient)
+            }
+
+        def __getattr__(self, name: str) -> Any:
+            kind = ollama.AsyncClient if name in ("asend", "astream") else ollama.Client
+            return getattr(self.kinds[kind], name)
+
+        async def aclose(self) -> None:
+            await self.kinds[ollama.AsyncClient].aclose()
+
+    return cast(Transport, Both())
+
+
+_OLLAMA: dict[str, Any] = {
+    "whole": WireRequest("/api/chat", {**OLLAMA_BODY, "stream": False}, framing="ndjson"),
+    "streamed": WireRequest(
+        "/api/chat", {**OLLAMA_BODY, "stream": True}, stream=True, framing="ndjson"
+    ),
+    "answer": {
+        "model": "m",
+        "message": {"role": "assistant", "content": "hello"},
+        "done": True,
+        "newer than the SDK": [1],
+    },
+    "events": (_ollama_line("one"), _ollama_line("two"), _ollama_line("three")),
+    "end": b'{"done": true}\n',
+    "ping": b" ",
+    "frame": ndjson,
+    "target": "/v1/api/chat",
+    "raw": False,
+}
+
+OLLAMA = (
+    Harness("ollama's SDK", lambda url: OllamaSdkTransport(Endpoint(url, proxy="")), **_OLLAMA),
+    Harness(
+        "a ready ollama client",
+        _ready_ollama,
+        owns_sockets=False,
+        closes_at_once=False,
+        checks_packing=False,
+        one_loop=True,
+        **_OLLAMA,
+    ),
+)
+
+HARNESSES: tuple[Harness, ...] = (
     Harness("http", lambda url: HttpTransport(Endpoint(url, proxy=""))),
     Harness(
         "http over an httpx transport of the user's",
         lambda url: HttpTransport(Endpoint(url), httpx_transport=BothHTTPTransport()),
         owns_sockets=False,
     ),
+    *OLLAMA,
 )
 
 
@@ -116,9 +234,10 @@ def data_of(events: list[WireEvent]) -> list[Any]:
     parsed = []
     for event in events:
         data = event.data
-        if data == "[DONE]":
-            continue
-        parsed.append(json.loads(data) if isinstance(data, str | bytes) else data)
+        if isinstance(data, str | bytes) and data != "[DONE]":
+            data = json.loads(data)
+        if data not in END_MARKS:
+            parsed.append(data)
     return parsed
 
 

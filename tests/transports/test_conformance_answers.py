@@ -15,7 +15,6 @@ from crux_providers.base.errors import WireFailure
 from crux_providers.base.interfaces import Transport
 from tests.servers.scripted_server import Exchange, ScriptedServer
 from tests.transports.conformance import (
-    BODY,
     Harness,
     SyncDriver,
     data_of,
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.conformance
 
 
 def events_of(harness: Harness) -> list[Any]:
-    return [json.loads(event.removeprefix(b"data: ")) for event in harness.events]
+    return [json.loads(event.removeprefix(b"data: ").lstrip(b"[,")) for event in harness.events]
 
 
 def test_success(
@@ -42,8 +41,8 @@ def test_success(
         assert result.status == 200
         assert result.headers["x-request-id"] == "req_1"
     (exchange,) = server.exchanges
-    assert (exchange.method, exchange.target) == ("POST", harness.target)
-    assert json.loads(exchange.body) == {**BODY, **({"stream": True} if streamed else {})}
+    assert (exchange.method, exchange.target) == ("POST", harness.target_of(streamed))
+    assert json.loads(exchange.body) == harness.request(streamed).body
 
 
 def test_an_open_stream_knows_its_status_and_headers(
@@ -234,7 +233,7 @@ def test_a_line_of_10_mb(
             exchange.answer(json.dumps(long).encode())
             return
         exchange.begin_stream()
-        data = b"data: " + json.dumps(long).encode() + b"\n\n"
+        data = harness.frame(json.dumps(long).encode())
         for place in range(0, len(data), 100_000):
             exchange.chunk(data[place : place + 100_000])
         exchange.chunk(harness.end)
@@ -297,6 +296,11 @@ def test_damaged_gzip_is_a_cut(
         exchange.answer(body, content_type=kind, headers={"content-encoding": "gzip"})
 
     server.play(answer)
+    if damage == "truncated" and not harness.checks_packing:
+        # The checksum is lost and nobody looks at it; what was packed is all there.
+        result = driver.call(transport, harness.request(streamed), scope())
+        assert data_of(result) == events_of(harness) if streamed else json_of(result)
+        return
     with pytest.raises(WireFailure) as caught:
         driver.call(transport, harness.request(streamed), scope())
     assert caught.value.kind == "cut"
@@ -308,14 +312,17 @@ def test_bytes_that_are_no_utf8_are_handed_on_as_bytes(
     def answer(exchange: Exchange) -> None:
         exchange.begin_stream()
         exchange.chunk(harness.events[0])
-        exchange.chunk(b'data: {"text": "\xff\xfe"}\n\n')
+        exchange.chunk(harness.frame(b'{"text": "\xff\xfe"}', False))
         exchange.chunk(harness.end)
         exchange.end_stream()
 
     server.play(answer)
     events = driver.call(transport, harness.streamed, scope())
     assert data_of(events[:1]) == events_of(harness)[:1]
-    assert events[1].data == b'{"text": "\xff\xfe"}'
+    if harness.raw:
+        assert events[1].data == b'{"text": "\xff\xfe"}'
+    else:
+        assert events[1].data == {"text": "\ufffd\ufffd"}, "what SDKs make of it"
 
 
 def test_an_error_text_that_breaks_off_leaves_the_status(

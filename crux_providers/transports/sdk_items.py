@@ -1,0 +1,338 @@
+"""Calls through a provider's SDK, read item by item: on lines of our own, or left behind.
+
+An SDK that takes an HTTP transport of ours obeys every deadline by itself. In any other nobody can
+interrupt a read, so it is waited for: in a thread that is left behind when a deadline or a cancel
+comes, or, where the SDK is async itself, in a task that is cancelled. Either way the caller goes on
+at once; a read that was left behind ends by the time limit it was given.
+
+An exchange is what :class:`~.http_stream.HttpStream` reads from; its items are events as the SDK
+parsed them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar, cast
+
+from ..base.abandon import AsyncThreadReader, ThreadReader
+from ..base.errors import ErrorCode, ProviderError, WireFailure
+from ..base.timeouts import CallScope
+from ..base.wire import WireEvent, WireRequest, WireResponse
+from .http_async_backend import waited_for
+from .http_call import Call
+from .http_exchange import AsyncExchange, Exchange
+from .http_stream import AsyncHttpStream, HttpStream
+from .network_errors import wire_failure
+from .sdk_imports import import_sdk
+
+T = TypeVar("T")
+
+Translate = Callable[[BaseException, "Seen"], Exception | None]
+"""An SDK's exception as what a transport raises, or None where it is not the SDK's to explain."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is known of the HTTP answer beneath: its status, its headers (names in lower case)."""
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def need_sdk(module: str, extra: str) -> Any:
+    """The SDK's module; raises ProviderError ``unsupported`` with the command that installs it."""
+    try:
+        return import_sdk(module, extra)
+    except WireFailure as failure:
+        raise ProviderError(ErrorCode.UNSUPPORTED, failure.message, cause=failure) from failure
+
+
+def raise_as(exc: BaseException, translated: Exception | None, call: Call) -> NoReturn:
+    """Raise ``translated``, else what the network table makes of ``exc``, else ``exc`` itself."""
+    found = translated or wire_failure(exc, phase=call.phase)
+    if found is None or found is exc:
+        raise exc
+    raise found
+
+
+class OneLoop:
+    """The event loop that a ready async client belongs to: the first that it is called on."""
+
+    def __init__(self, client: str) -> None:
+        self._client = client
+        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+
+    def check(self) -> None:
+        """Raises WireFailure(local) on any other loop, where the client's connections would be
+        used by a loop they do not belong to."""
+        running = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = weakref.ref(running)
+        elif self._loop() is not running:
+            raise WireFailure(
+                "local",
+                f"this {self._client} has been used on another event loop, and its connections "
+                "belong to that one: make one for each loop, or pass none",
+            )
+
+
+class ItemFeed:
+    """Items that an SDK has parsed already, as wire events."""
+
+    __slots__ = ()
+
+    def take(self, item: Any) -> list[WireEvent]:
+        """The item's event."""
+        return [item if isinstance(item, WireEvent) else WireEvent(item)]
+
+    def finish(self) -> list[WireEvent]:
+        """Nothing is held back."""
+        return []
+
+
+class SdkExchange:
+    """A call in this thread, or (``leave_behind``) in one that can be left.
+
+    A stream's first item is read when it is opened: SDKs send nothing before they are asked for
+    it, and only then are status and headers known.
+    """
+
+    def __init__(self, scope: CallScope, translate: Translate, *, leave_behind: bool) -> None:
+        self.call = Call(scope)
+        self.seen = Seen()
+        self._translate = translate
+        self._reader = ThreadReader(scope) if leave_behind else None
+        self._inside = False
+        self._items: Iterator[Any] = iter(())
+        self._first: list[Any] = []
+
+    def run(self, job: Callable[[], T]) -> T:
+        """The job's result under the call's deadlines; its errors as a transport's."""
+        try:
+            self.call.left()
+            return job() if self._reader is None else self._reader.call(self._tracked(job))
+        except Exception as exc:  # noqa: BLE001  # raised again as what it means
+            raise_as(exc, self._translate(exc, self.seen), self.call)
+
+    def _tracked(self, job: Callable[[], T]) -> Callable[[], T]:
+        def tracked() -> T:
+            self._inside = True
+            try:
+                return job()
+            finally:
+                self._inside = False
+
+        return tracked
+
+    def open(self, start: Callable[[], Iterator[Any]]) -> None:
+        """Send, and wait for the first item."""
+
+        def begin() -> Any:
+            self._items = start()
+            return next(self._items, None)
+
+        self._first = [self.run(begin)]
+
+    def read(self) -> Any:
+        """The next item, or None at the end."""
+        if self._first:
+            return self._first.pop()
+        return self.run(lambda: next(self._items, None))
+
+    def leave(self) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Done. What a thread that was left behind has open, it closes when it comes to."""
+        if self._reader is None:
+            close_items(self._items)
+        elif self._inside:
+            self._reader.close(lambda: close_items(self._items))
+        else:
+            self._reader.close(None)
+            close_items(self._items)
+        self.call.end()
+
+
+class AsyncSdkExchange:
+    """The async twin of :class:`SdkExchange`, for SDKs that are async themselves."""
+
+    def __init__(self, scope: CallScope, translate: Translate, *, leave_behind: bool) -> None:
+        self.call = Call(scope)
+        self.seen = Seen()
+        self._translate = translate
+        self._leave_behind = leave_behind
+        self._items: AsyncIterator[Any] | None = None
+        self._first: list[Any] = []
+
+    async def run(self, job: Callable[[], Awaitable[T]]) -> T:
+        """The job's result under the call's deadlines; its errors as a transport's."""
+        try:
+            self.call.left()
+            if self._leave_behind:
+                return await waited_for(job(), self.call)
+            return await job()
+        except Exception as exc:  # noqa: BLE001  # raised again as what it means
+            raise_as(exc, self._translate(exc, self.seen), self.call)
+
+    async def open(self, start: Callable[[], Awaitable[AsyncIterator[Any]]]) -> None:
+        """Send, and wait for the first item."""
+
+        async def begin() -> Any:
+            self._items = await start()
+            return await anext(self._items, None)
+
+        self._first = [await self.run(begin)]
+
+    async def read(self) -> Any:
+        """The next item, or None at the end."""
+        if self._first:
+            return self._first.pop()
+        items = self._items
+        if items is None:
+            return None
+
+        async def step() -> Any:
+            return await anext(items, None)
+
+        return await self.run(step)
+
+    async def leave(self) -> None:
+        """Close."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Done."""
+        close = getattr(self._items, "aclose", None)
+        self._items = None
+        if close is not None:
+            await close()
+        self.call.end()
+
+
+class AsyncThreadExchange(AsyncSdkExchange):
+    """The async twin of :class:`SdkExchange` for an SDK that knows only threads."""
+
+    def __init__(self, scope: CallScope, translate: Translate) -> None:
+        super().__init__(scope, translate, leave_behind=False)
+        self._thread = AsyncThreadReader(scope)
+        self._blocking: Iterator[Any] = iter(())
+
+    async def run_blocking(self, job: Callable[[], T]) -> T:
+        """The result of a job that blocks, from the thread."""
+        return await self.run(lambda: self._thread.call(job))
+
+    async def open_blocking(self, start: Callable[[], Iterator[Any]]) -> None:
+        """Send, and wait for the first item."""
+
+        def begin() -> Any:
+            self._blocking = start()
+            return next(self._blocking, None)
+
+        self._first = [await self.run_blocking(begin)]
+
+    async def read(self) -> Any:
+        """The next item, or None at the end."""
+        if self._first:
+            return self._first.pop()
+        return await self.run_blocking(lambda: next(self._blocking, None))
+
+    async def close(self) -> None:
+        """Done. The thread closes what is open, now or when it comes to."""
+        self._thread.close(lambda: close_items(self._blocking))
+        self.call.end()
+
+
+def close_items(items: Any) -> None:
+    """Close an iterator that can be closed."""
+    close = getattr(items, "close", None)
+    if close is not None:
+        close()
+
+
+def answer_of(exchange: SdkExchange | AsyncSdkExchange, body: Any) -> WireResponse:
+    """A whole answer with what is known of its head."""
+    seen = exchange.seen
+    return WireResponse(seen.status or 200, seen.headers, body)
+
+
+def stream_of(exchange: SdkExchange) -> HttpStream:
+    """The open stream that reads from an opened exchange."""
+    seen, source = exchange.seen, cast(Exchange, exchange)  # it has the four names that are read
+    return HttpStream(seen.status or 200, seen.headers, ItemFeed(), source)
+
+
+def async_stream_of(exchange: AsyncSdkExchange) -> AsyncHttpStream:
+    """The async twin of :func:`stream_of`."""
+    seen, source = exchange.seen, cast(AsyncExchange, exchange)
+    return AsyncHttpStream(seen.status or 200, seen.headers, ItemFeed(), source)
+
+
+class SdkTransport:
+    """The four calls over an SDK, but for how it is asked.
+
+    A subclass says how: ``_whole`` and ``_items`` return a job that asks and gives back the
+    answer's JSON or an iterator of events; ``_awhole`` and ``_aitems`` are their async twins.
+    """
+
+    owned = True
+    _leave_behind = True
+
+    def _translate(self, exc: BaseException, seen: Seen) -> Exception | None:
+        raise NotImplementedError
+
+    def _whole(self, request: WireRequest, exchange: SdkExchange) -> Callable[[], Any]:
+        raise NotImplementedError
+
+    def _items(self, request: WireRequest, exchange: SdkExchange) -> Callable[[], Iterator[Any]]:
+        raise NotImplementedError
+
+    def _awhole(
+        self, request: WireRequest, exchange: AsyncSdkExchange
+    ) -> Callable[[], Awaitable[Any]]:
+        raise NotImplementedError
+
+    def _aitems(
+        self, request: WireRequest, exchange: AsyncSdkExchange
+    ) -> Callable[[], Awaitable[AsyncIterator[Any]]]:
+        raise NotImplementedError
+
+    def send(self, request: WireRequest, scope: CallScope) -> WireResponse:
+        """The whole answer as JSON; raises WireFailure for everything but a 2xx status."""
+        exchange = SdkExchange(scope, self._translate, leave_behind=self._leave_behind)
+        try:
+            return answer_of(exchange, exchange.run(self._whole(request, exchange)))
+        finally:
+            exchange.close()
+
+    async def asend(self, request: WireRequest, scope: CallScope) -> WireResponse:
+        """The async twin of :meth:`send`."""
+        exchange = AsyncSdkExchange(scope, self._translate, leave_behind=self._leave_behind)
+        try:
+            return answer_of(exchange, await exchange.run(self._awhole(request, exchange)))
+        finally:
+            await exchange.close()
+
+    def stream(self, request: WireRequest, scope: CallScope) -> HttpStream:
+        """The open answer, once its first event is here."""
+        exchange = SdkExchange(scope, self._translate, leave_behind=self._leave_behind)
+        try:
+            exchange.open(self._items(request, exchange))
+            return stream_of(exchange)
+        except BaseException:
+            exchange.close()
+            raise
+
+    async def astream(self, request: WireRequest, scope: CallScope) -> AsyncHttpStream:
+        """The async twin of :meth:`stream`."""
+        exchange = AsyncSdkExchange(scope, self._translate, leave_behind=self._leave_behind)
+        try:
+            await exchange.open(self._aitems(request, exchange))
+            return async_stream_of(exchange)
+        except BaseException:
+            await exchange.close()
+            raise
