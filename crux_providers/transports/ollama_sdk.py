@@ -20,11 +20,18 @@ from typing import Any
 from ..base.errors import ErrorCode, ProviderError, WireFailure
 from ..base.wire import Endpoint, WireRequest
 from .http_call import Call
-from .http_request import plain_timeouts
 from .http_transport import refusal
 from .httpx_bridge import CALL, HttpxBridge
 from .network_errors import wire_failure
-from .sdk_items import AsyncSdkExchange, OneLoop, SdkExchange, SdkTransport, Seen, need_sdk
+from .sdk_items import (
+    AsyncSdkExchange,
+    OneLoop,
+    SdkExchange,
+    SdkTransport,
+    Seen,
+    limits_of,
+    need_sdk,
+)
 
 
 class OllamaSdkTransport(SdkTransport):
@@ -133,7 +140,8 @@ class OllamaSdkTransport(SdkTransport):
 def _timeout(call: Call) -> Any:
     import httpx
 
-    return httpx.Timeout(**plain_timeouts(call))
+    connect, read = limits_of(call)
+    return httpx.Timeout(connect=connect, read=read, write=read, pool=connect)
 
 
 def _lines(items: Iterator[Any]) -> Iterator[Any]:

@@ -12,6 +12,8 @@ parsed them.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -56,6 +58,20 @@ def raise_as(exc: BaseException, translated: Exception | None, call: Call) -> No
     if found is None or found is exc:
         raise exc
     raise found
+
+
+def limits_of(call: Call) -> tuple[float | None, float | None]:
+    """Seconds for an SDK's own limits: of connecting, and of a read.
+
+    The waiting for it is what keeps the call's deadlines; these end what is left behind. A read
+    may take the whole of what is left, since between events only the caller's clock counts.
+    """
+    total = call.scope.total_at
+    read = None if total is None else max(total - time.monotonic(), 0.001)
+    connect = None if call == math.inf else float(call)
+    if connect is not None and read is not None:
+        connect = min(connect, read)
+    return (read if connect is None else connect), read
 
 
 class OneLoop:

@@ -21,6 +21,7 @@ from crux_providers.base.cancellation import CancellationToken, CancelledError
 from crux_providers.base.interfaces import AsyncWireStream, Transport, WireStream
 from crux_providers.base.timeouts import CallScope, TimeoutConfig
 from crux_providers.base.wire import Endpoint, WireEvent, WireRequest, WireResponse
+from crux_providers.transports.google_sdk import GoogleSdkTransport
 from crux_providers.transports.http import HttpTransport
 from crux_providers.transports.ollama_sdk import OllamaSdkTransport
 from tests.servers.scripted_server import DEADLINE, Exchange, ScriptedServer
@@ -74,7 +75,7 @@ class Harness:
     where it is false, a read is left behind and ends by the time limit it was given. ``raw``: the
     events' bytes reach us as they came; where it is false, the SDK reads them. ``checks_packing``:
     a packed body that lacks its checksum is noticed. ``one_loop``: it serves the event loop it was
-    first called on, and no other.
+    first called on, and no other. ``per_loop``: each event loop has connections of its own.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Harness:
     raw: bool = True
     checks_packing: bool = True
     one_loop: bool = False
+    per_loop: bool = True
 
     def request(self, streamed: bool) -> WireRequest:
         """The request of that mode."""
@@ -188,6 +190,53 @@ _OLLAMA: dict[str, Any] = {
     "raw": False,
 }
 
+GEMINI_BODY = {
+    "contents": [{"role": "user", "parts": [{"text": "Grüße, 世界 🙂"}]}],
+    "generationConfig": {"temperature": 0.7, "maxOutputTokens": 50},
+}
+
+
+def _gemini_event(text: str, first: bool = False) -> bytes:
+    data = {"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}]}
+    return json_array(json.dumps(data).encode(), first)
+
+
+ENCODING = "?%24alt=json%3Benum-encoding%3Dint"
+"""What Google's REST client asks for beside the path: JSON whose enums are numbers."""
+
+
+class GoogleHarness(Harness):
+    """Gemini's requests hold the model in the path, and nothing that their types do not know."""
+
+    def padded(self, size: int) -> WireRequest:
+        """The whole request, made large."""
+        contents = [{"role": "user", "parts": [{"text": "ü" * size}]}]
+        return replace(self.whole, body={**GEMINI_BODY, "contents": contents})
+
+
+GOOGLE = GoogleHarness(
+    "google-generativeai",
+    lambda url: GoogleSdkTransport(Endpoint(url.removesuffix("/v1"), proxy="")),
+    whole=WireRequest("/v1beta/models/m:generateContent", GEMINI_BODY),
+    streamed=WireRequest(
+        "/v1beta/models/m:streamGenerateContent?alt=sse", GEMINI_BODY, stream=True
+    ),
+    answer={
+        "candidates": [{"content": {"role": "model", "parts": [{"text": "hello"}]}, "index": 0}],
+        "newerThanTheSDK": [1],
+    },
+    events=(_gemini_event("one", True), _gemini_event("two"), _gemini_event("three")),
+    end=b"]",
+    ping=b"\n",
+    frame=json_array,
+    target=f"/v1beta/models/m:generateContent{ENCODING}",
+    streamed_target=f"/v1beta/models/m:streamGenerateContent{ENCODING}",
+    owns_sockets=False,
+    closes_at_once=False,
+    checks_packing=False,
+    per_loop=False,
+)
+
 OLLAMA = (
     Harness("ollama's SDK", lambda url: OllamaSdkTransport(Endpoint(url, proxy="")), **_OLLAMA),
     Harness(
@@ -209,6 +258,7 @@ HARNESSES: tuple[Harness, ...] = (
         owns_sockets=False,
     ),
     *OLLAMA,
+    GOOGLE,
 )
 
 
