@@ -30,24 +30,14 @@ from urllib.parse import unquote, urlsplit
 
 from ..base.errors import ErrorCode, ProviderError, WireFailure, WireKind
 from ..base.timeouts import CallScope
-from ..base.wire import Endpoint, WireEvent, WireRequest, WireResponse
+from ..base.wire import Endpoint, WireEvent, WireRequest
 from .google_json import ObjectReader, lost, named, parsed, refused, unsupported, with_schemas
 from .http_call import Call
 from .http_connections import MAX_IDLE
 from .http_environment import certificates, proxy_for
-from .http_stream import AsyncHttpStream, HttpStream
 from .http_transport import refusal
 from .sdk_errors import status_failure
-from .sdk_items import (
-    AsyncThreadExchange,
-    SdkExchange,
-    SdkTransport,
-    Seen,
-    answer_of,
-    async_stream_of,
-    limits_of,
-    need_sdk,
-)
+from .sdk_items import AsyncThreadExchange, SdkTransport, Seen, limits_of, need_sdk
 
 GLM = "google.ai.generativelanguage_v1beta"
 _PATH = re.compile(r"/v1beta/([^/:]+/[^/:]+):(?:stream)?[gG]enerateContent")
@@ -97,29 +87,6 @@ class GoogleSdkTransport(SdkTransport):
     def __repr__(self) -> str:
         return f"GoogleSdkTransport({self._endpoint!r})"
 
-    async def asend(self, request: WireRequest, scope: CallScope) -> WireResponse:
-        """The async twin of :meth:`send`; the SDK works in a thread."""
-        exchange = AsyncThreadExchange(scope, self._translate)
-        try:
-            body = await exchange.run_blocking(self._whole(request, exchange))
-            return answer_of(exchange, body)
-        finally:
-            await exchange.close()
-
-    async def astream(self, request: WireRequest, scope: CallScope) -> AsyncHttpStream:
-        """The async twin of :meth:`stream`; the SDK works in a thread."""
-        exchange = AsyncThreadExchange(scope, self._translate)
-        try:
-            await exchange.open_blocking(self._items(request, exchange))
-            return async_stream_of(exchange)
-        except BaseException:
-            await exchange.close()
-            raise
-
-    def stream(self, request: WireRequest, scope: CallScope) -> HttpStream:
-        """The open answer, once its first object is here."""
-        return super().stream(request, scope)
-
     def close(self) -> None:
         """Close the client's connections; a client of the user's stays the user's to close."""
         with self._lock:
@@ -133,9 +100,10 @@ class GoogleSdkTransport(SdkTransport):
 
     # -- what the SDK is asked --------------------------------------------------------------------
 
-    def _whole(
-        self, request: WireRequest, exchange: SdkExchange | AsyncThreadExchange
-    ) -> Callable[[], Any]:
+    def _async_exchange(self, scope: CallScope) -> AsyncThreadExchange:
+        return AsyncThreadExchange(scope, self._translate)
+
+    def _whole(self, request: WireRequest, exchange: Any) -> Callable[[], Any]:
         message = self._message(request)
 
         def ask() -> Any:
@@ -148,9 +116,7 @@ class GoogleSdkTransport(SdkTransport):
 
         return ask
 
-    def _items(
-        self, request: WireRequest, exchange: SdkExchange | AsyncThreadExchange
-    ) -> Callable[[], Iterator[Any]]:
+    def _items(self, request: WireRequest, exchange: Any) -> Callable[[], Iterator[Any]]:
         message = self._message(request)
 
         def start() -> Iterator[Any]:

@@ -128,14 +128,15 @@ class ForeignExchange(Exchange):
         """Done. A read that was left behind ends with its socket, or by httpx's own timeout; the
         thread it is in closes the response then."""
         if self._inside:
-            _shut_socket(self._response)
+            shut_socket(self._response)
             self._reader.close(super().close)
         else:
             self._reader.close(None)
             super().close()
 
 
-def _shut_socket(response: httpx.Response | None) -> None:
+def shut_socket(response: Any) -> None:
+    """Wake whoever reads an answer (of httpx or httpx2) in a thread that was left behind."""
     stream = None if response is None else response.extensions.get("network_stream")
     sock = None if stream is None else stream.get_extra_info("socket")
     if isinstance(sock, socket.socket):

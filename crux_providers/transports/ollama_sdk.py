@@ -14,19 +14,22 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from ..base.errors import ErrorCode, ProviderError, WireFailure
+from ..base.timeouts import CallScope
 from ..base.wire import Endpoint, WireRequest
 from .http_call import Call
 from .http_transport import refusal
 from .httpx_bridge import CALL, HttpxBridge
 from .network_errors import wire_failure
+from .sdk_bridges import Home, running_loop
 from .sdk_items import (
     AsyncSdkExchange,
-    OneLoop,
-    SdkExchange,
+    AsyncThreadExchange,
+    HandedOverItems,
+    LoopItems,
     SdkTransport,
     Seen,
     limits_of,
@@ -37,7 +40,7 @@ from .sdk_items import (
 class OllamaSdkTransport(SdkTransport):
     """Calls ``endpoint`` through ``ollama.Client`` and ``ollama.AsyncClient``.
 
-    ``client`` is a ready one of either kind: it answers the calls of its kind, at its own address.
+    ``client`` is a ready one of either kind; it serves sync and async calls, at its own address.
     """
 
     def __init__(self, endpoint: Endpoint, *, client: Any = None) -> None:
@@ -46,7 +49,8 @@ class OllamaSdkTransport(SdkTransport):
         self._clients: dict[str, Any] = {}
         self._bridge = HttpxBridge(endpoint)
         self._leave_behind = client is not None
-        self._loop = OneLoop("ollama.AsyncClient")
+        self._is_async = inspect.iscoroutinefunction(getattr(client, "_request", None))
+        self._home = Home("ollama.AsyncClient")
         if client is None:
             need_sdk("ollama", "ollama")
         elif not hasattr(client, "_request"):
@@ -61,27 +65,42 @@ class OllamaSdkTransport(SdkTransport):
 
     # -- what the SDK is asked --------------------------------------------------------------------
 
-    def _whole(self, request: WireRequest, exchange: SdkExchange) -> Callable[[], Any]:
-        return self._asker("Client", request, exchange.call, exchange.seen)
+    def _exchange(self, scope: CallScope) -> Any:
+        if self._is_async:
+            return LoopItems(self._ready_exchange(scope), self._home)
+        return super()._exchange(scope)
 
-    def _awhole(
-        self, request: WireRequest, exchange: AsyncSdkExchange
-    ) -> Callable[[], Awaitable[Any]]:
-        return self._asker("AsyncClient", request, exchange.call, exchange.seen)
+    def _async_exchange(self, scope: CallScope) -> Any:
+        if self._foreign is None:
+            return super()._async_exchange(scope)
+        if not self._is_async:
+            return AsyncThreadExchange(scope, translate)
+        inner = self._ready_exchange(scope)
+        if self._home.loop() is running_loop():
+            return inner
+        return HandedOverItems(inner, self._home)
 
-    def _items(self, request: WireRequest, exchange: SdkExchange) -> Callable[[], Iterator[Any]]:
-        ask = self._asker("Client", request, exchange.call, exchange.seen)
-        return lambda: _lines(ask())
+    def _ready_exchange(self, scope: CallScope) -> AsyncSdkExchange:
+        return AsyncSdkExchange(scope, translate, leave_behind=True)
 
-    def _aitems(
-        self, request: WireRequest, exchange: AsyncSdkExchange
-    ) -> Callable[[], Awaitable[AsyncIterator[Any]]]:
-        ask = self._asker("AsyncClient", request, exchange.call, exchange.seen)
+    def _whole(self, request: WireRequest, exchange: Any) -> Callable[[], Any]:
+        return self._asker(request, exchange)
+
+    def _items(self, request: WireRequest, exchange: Any) -> Callable[[], Any]:
+        ask = self._asker(request, exchange)
+        if not self._asks_async(exchange):
+            return lambda: _lines(ask())
 
         async def start() -> AsyncIterator[Any]:
             return _alines(await ask())
 
         return start
+
+    def _asks_async(self, exchange: Any) -> bool:
+        """Whether the call is one of the SDK's async client."""
+        if self._foreign is not None:
+            return self._is_async
+        return isinstance(exchange, AsyncSdkExchange)
 
     def close(self) -> None:
         """Give the pools back; a client of the user's stays the user's to close."""
@@ -95,17 +114,9 @@ class OllamaSdkTransport(SdkTransport):
         return translate(exc, seen)
 
     def _client(self, kind: str) -> Any:
-        if self._foreign is not None:
-            is_async = inspect.iscoroutinefunction(self._foreign._request)
-            if is_async != (kind == "AsyncClient"):
-                only = "async" if is_async else "sync"
-                raise WireFailure("local", f"this ollama client answers {only} calls only")
-            if is_async:
-                self._loop.check()
-            return self._foreign
+        """A client of ours of that kind, over our own connections."""
         if kind not in self._clients:
-            sdk = need_sdk("ollama", "ollama")
-            self._clients[kind] = getattr(sdk, kind)(
+            self._clients[kind] = getattr(need_sdk("ollama", "ollama"), kind)(
                 host=self._endpoint.base_url,
                 transport=self._bridge,
                 trust_env=False,  # proxies and certificates are the bridge's
@@ -113,26 +124,35 @@ class OllamaSdkTransport(SdkTransport):
             )
         return self._clients[kind]
 
-    def _asker(self, kind: str, request: WireRequest, call: Call, seen: Seen) -> Callable[[], Any]:
+    def _asker(self, request: WireRequest, exchange: Any) -> Callable[[], Any]:
         """The SDK's request, ready to be sent in whatever thread or task it is called in."""
-        client = self._client(kind)
-        arguments: dict[str, Any] = {"json": None if request.body is None else dict(request.body)}
-        url = request.path
-        if self._foreign is None:
-            url = self._endpoint.base_url.rstrip("/") + request.path
-            arguments["extensions"] = {CALL: (call, seen)}
-            arguments["headers"] = {**self._endpoint.headers, **request.headers}
-        else:
-            is_async = inspect.iscoroutinefunction(client._request)
-            arguments["extensions"] = {"trace": _atracer(seen) if is_async else _tracer(seen)}
-            arguments["headers"] = dict(request.headers)
+        call, seen = exchange.call, exchange.seen
+        headers = dict(request.headers)
         if request.stream:
-            arguments["headers"] |= {"accept-encoding": "identity"}
+            headers["accept-encoding"] = "identity"
+        arguments: dict[str, Any] = {
+            "json": None if request.body is None else dict(request.body),
+            "stream": request.stream,
+        }
+        if self._foreign is None:
+            client = self._client("AsyncClient" if self._asks_async(exchange) else "Client")
+            url = self._endpoint.base_url.rstrip("/") + request.path
+            arguments["headers"] = {**self._endpoint.headers, **headers}
+            arguments["extensions"] = {CALL: (call, seen)}
+            return lambda: client._request(dict, request.method, url, **arguments)
+        client = self._foreign
+        trace = _atracer(seen) if self._is_async else _tracer(seen)
 
         def ask() -> Any:
-            if self._foreign is not None:
-                arguments["timeout"] = _timeout(call)
-            return client._request(dict, request.method, url, stream=request.stream, **arguments)
+            return client._request(
+                dict,
+                request.method,
+                request.path,
+                headers=headers,
+                extensions={"trace": trace},
+                timeout=_timeout(call),
+                **arguments,
+            )
 
         return ask
 

@@ -10,53 +10,76 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..base.errors import WireFailure, passes_through
+from ..base.errors import WireFailure, WireKind, passes_through
 from .http_transport import refusal
 from .network_errors import wire_failure, wire_kind
 
-CAUSES = 8
+CAUSES = 16
 """How many exceptions of a chain are looked at."""
 
 
-def sdk_failure(exc: BaseException, *, phase: str = "total") -> Exception | None:
-    """``exc``, raised by a call of an SDK, as what a transport raises.
+def sdk_failure(
+    exc: BaseException,
+    *,
+    phase: str = "total",
+    otherwise: WireKind = "local",
+    before: BaseException | None = None,
+) -> BaseException:
+    """``exc``, raised by a call of an SDK, as what a transport raises instead.
 
-    None where it says nothing of the call: a cassette's miss, a KeyboardInterrupt. Anything else
-    without a network error beneath it is ``local``: the SDK could not make the call out of its
-    arguments, its credentials or its settings. ``phase`` names the deadline of a timeout.
+    A cassette's miss is found beneath what the SDK made of it and leaves as itself. What has no
+    network error beneath it is ``otherwise``: before the answer ``local``, since the SDK could not
+    make the call out of its arguments, its credentials or its settings. ``phase`` names the
+    deadline of a timeout, ``before`` is the exception that was being handled already when the call
+    was made (a fallback calls so): it says nothing of this one. Nothing that is returned holds the
+    request, which has the keys.
     """
-    if not isinstance(exc, Exception) or any(passes_through(link) for link in chain(exc)):
-        return None
+    links = list(chain(exc, before))
+    if (miss := next(filter(passes_through, links), None)) is not None:
+        return miss
     if (failure := status_failure(exc)) is not None:
         return failure
-    for link in chain(exc):
+    for link in links:  # reading the text of an error may break off; its status is here
         if wire_kind(link) == ("status", "HTTPStatusError"):
-            return status_failure(link)  # reading the text of the error broke off
+            return status_failure(link) or link
+    for place, link in enumerate(links):
         if (known := wire_failure(link, phase=phase)) is not None:
+            if known is not link and isinstance(known, WireFailure):
+                known.cause = known.__cause__ = _innermost(links[place:])
             return known
     name = type(exc).__name__
+    kind: WireKind = otherwise
     if "Timeout" in name:
-        return WireFailure("timeout", f"{name}: {exc}", cause=exc, phase=phase)
-    if "Connection" in name:
-        return WireFailure("connect", f"{name}: {exc}", cause=exc)
-    if getattr(exc, "body", None):
-        return WireFailure("in_band", f"{name}: {exc}", body=exc.body, cause=exc)  # type: ignore[attr-defined]  # looked for just now
-    return WireFailure("local", f"{name}: {exc}", cause=exc)
+        kind = "timeout"
+    elif "ConnectionError" in name:
+        kind = "connect"
+    elif getattr(exc, "body", None):
+        kind = "in_band"
+    return WireFailure(
+        kind,
+        f"{name}: {exc}",
+        body=getattr(exc, "body", None) or b"",
+        cause=None if hasattr(exc, "request") else exc,
+        phase=phase if kind == "timeout" else None,
+    )
 
 
-def missed(exc: BaseException) -> BaseException | None:
-    """The cassette's miss beneath an SDK's error, which has to leave as itself."""
-    return next((link for link in chain(exc) if passes_through(link)), None)
+def _innermost(links: list[BaseException]) -> BaseException | None:
+    # An HTTP library's exception has the request on it; the one of the socket beneath has not.
+    return next((link for link in reversed(links) if wire_kind(link) is not None), None)
 
 
-def chain(exc: BaseException) -> Iterator[BaseException]:
-    """``exc`` and what caused it, from the outside in."""
-    link: BaseException | None = exc
-    for _ in range(CAUSES):
-        if link is None:
-            return
+def chain(exc: BaseException, before: BaseException | None = None) -> Iterator[BaseException]:
+    """``exc`` and what it came from, the nearest first, up to what was handled ``before`` it."""
+    seen: list[BaseException] = []
+    waiting = [exc]
+    while waiting and len(seen) < CAUSES:
+        link = waiting.pop(0)
+        if link is before or link in seen:
+            continue
+        seen.append(link)
         yield link
-        link = link.__cause__ or link.__context__
+        waiting += [origin for origin in (link.__cause__, link.__context__) if origin is not None]
 
 
 def status_failure(exc: BaseException) -> WireFailure | None:

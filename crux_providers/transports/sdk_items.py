@@ -11,13 +11,11 @@ parsed them.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 
 from ..base.abandon import AsyncThreadReader, ThreadReader
 from ..base.errors import ErrorCode, ProviderError, WireFailure
@@ -28,6 +26,7 @@ from .http_call import Call
 from .http_exchange import AsyncExchange, Exchange
 from .http_stream import AsyncHttpStream, HttpStream
 from .network_errors import wire_failure
+from .sdk_bridges import HandedOverExchange, Home, LoopExchange
 from .sdk_imports import import_sdk
 
 T = TypeVar("T")
@@ -72,27 +71,6 @@ def limits_of(call: Call) -> tuple[float | None, float | None]:
     if connect is not None and read is not None:
         connect = min(connect, read)
     return (read if connect is None else connect), read
-
-
-class OneLoop:
-    """The event loop that a ready async client belongs to: the first that it is called on."""
-
-    def __init__(self, client: str) -> None:
-        self._client = client
-        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
-
-    def check(self) -> None:
-        """Raises WireFailure(local) on any other loop, where the client's connections would be
-        used by a loop they do not belong to."""
-        running = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = weakref.ref(running)
-        elif self._loop() is not running:
-            raise WireFailure(
-                "local",
-                f"this {self._client} has been used on another event loop, and its connections "
-                "belong to that one: make one for each loop, or pass none",
-            )
 
 
 class ItemFeed:
@@ -230,37 +208,65 @@ class AsyncSdkExchange:
         self.call.end()
 
 
-class AsyncThreadExchange(AsyncSdkExchange):
-    """The async twin of :class:`SdkExchange` for an SDK that knows only threads."""
+class AsyncThreadExchange:
+    """An async call of an SDK that knows only threads: it works in one, which can be left."""
 
     def __init__(self, scope: CallScope, translate: Translate) -> None:
-        super().__init__(scope, translate, leave_behind=False)
+        self._inner = SdkExchange(scope, translate, leave_behind=False)
         self._thread = AsyncThreadReader(scope)
-        self._blocking: Iterator[Any] = iter(())
+        self.call = self._inner.call
+        self.seen = self._inner.seen
 
-    async def run_blocking(self, job: Callable[[], T]) -> T:
-        """The result of a job that blocks, from the thread."""
-        return await self.run(lambda: self._thread.call(job))
+    async def run(self, job: Callable[[], T]) -> T:
+        """The job's result under the call's deadlines; its errors as a transport's."""
+        return await self._thread.call(lambda: self._inner.run(job))
 
-    async def open_blocking(self, start: Callable[[], Iterator[Any]]) -> None:
+    async def open(self, start: Callable[[], Iterator[Any]]) -> None:
         """Send, and wait for the first item."""
-
-        def begin() -> Any:
-            self._blocking = start()
-            return next(self._blocking, None)
-
-        self._first = [await self.run_blocking(begin)]
+        await self._thread.call(lambda: self._inner.open(start))
 
     async def read(self) -> Any:
         """The next item, or None at the end."""
-        if self._first:
-            return self._first.pop()
-        return await self.run_blocking(lambda: next(self._blocking, None))
+        return await self._thread.call(self._inner.read)
+
+    async def leave(self) -> None:
+        """Close."""
+        await self.close()
 
     async def close(self) -> None:
         """Done. The thread closes what is open, now or when it comes to."""
-        self._thread.close(lambda: close_items(self._blocking))
         self.call.end()
+        self._thread.close(self._inner.close)
+
+
+class LoopItems(LoopExchange):
+    """A sync call on a ready async client: this thread waits while the client's loop works."""
+
+    def __init__(self, inner: AsyncSdkExchange, home: Home) -> None:
+        Exchange.__init__(self, None, inner.call)
+        self._inner: Any = inner
+        self._home = home
+        self.seen = inner.seen
+
+    def run(self, job: Callable[[], Awaitable[T]]) -> T:
+        """The job's result under the call's deadlines; its errors as a transport's."""
+        result: T = self._run(self._inner.run(job))
+        return result
+
+
+class HandedOverItems(HandedOverExchange):
+    """An async call on a ready async client from another event loop than the client's."""
+
+    def __init__(self, inner: AsyncSdkExchange, home: Home) -> None:
+        AsyncExchange.__init__(self, None, inner.call)
+        self._inner: Any = inner
+        self._home = home
+        self.seen = inner.seen
+
+    async def run(self, job: Callable[[], Awaitable[T]]) -> T:
+        """The job's result under the call's deadlines; its errors as a transport's."""
+        result: T = await self._run(self._inner.run(job))
+        return result
 
 
 def close_items(items: Any) -> None:
@@ -270,29 +276,12 @@ def close_items(items: Any) -> None:
         close()
 
 
-def answer_of(exchange: SdkExchange | AsyncSdkExchange, body: Any) -> WireResponse:
-    """A whole answer with what is known of its head."""
-    seen = exchange.seen
-    return WireResponse(seen.status or 200, seen.headers, body)
-
-
-def stream_of(exchange: SdkExchange) -> HttpStream:
-    """The open stream that reads from an opened exchange."""
-    seen, source = exchange.seen, cast(Exchange, exchange)  # it has the four names that are read
-    return HttpStream(seen.status or 200, seen.headers, ItemFeed(), source)
-
-
-def async_stream_of(exchange: AsyncSdkExchange) -> AsyncHttpStream:
-    """The async twin of :func:`stream_of`."""
-    seen, source = exchange.seen, cast(AsyncExchange, exchange)
-    return AsyncHttpStream(seen.status or 200, seen.headers, ItemFeed(), source)
-
-
 class SdkTransport:
     """The four calls over an SDK, but for how it is asked.
 
     A subclass says how: ``_whole`` and ``_items`` return a job that asks and gives back the
-    answer's JSON or an iterator of events; ``_awhole`` and ``_aitems`` are their async twins.
+    answer's JSON or an iterator of events, in the manner (blocking or async) of the exchange they
+    are given. ``_exchange`` and ``_async_exchange`` choose that.
     """
 
     owned = True
@@ -301,54 +290,54 @@ class SdkTransport:
     def _translate(self, exc: BaseException, seen: Seen) -> Exception | None:
         raise NotImplementedError
 
-    def _whole(self, request: WireRequest, exchange: SdkExchange) -> Callable[[], Any]:
+    def _whole(self, request: WireRequest, exchange: Any) -> Callable[[], Any]:
         raise NotImplementedError
 
-    def _items(self, request: WireRequest, exchange: SdkExchange) -> Callable[[], Iterator[Any]]:
+    def _items(self, request: WireRequest, exchange: Any) -> Callable[[], Any]:
         raise NotImplementedError
 
-    def _awhole(
-        self, request: WireRequest, exchange: AsyncSdkExchange
-    ) -> Callable[[], Awaitable[Any]]:
-        raise NotImplementedError
+    def _exchange(self, scope: CallScope) -> Any:
+        return SdkExchange(scope, self._translate, leave_behind=self._leave_behind)
 
-    def _aitems(
-        self, request: WireRequest, exchange: AsyncSdkExchange
-    ) -> Callable[[], Awaitable[AsyncIterator[Any]]]:
-        raise NotImplementedError
+    def _async_exchange(self, scope: CallScope) -> Any:
+        return AsyncSdkExchange(scope, self._translate, leave_behind=self._leave_behind)
 
     def send(self, request: WireRequest, scope: CallScope) -> WireResponse:
         """The whole answer as JSON; raises WireFailure for everything but a 2xx status."""
-        exchange = SdkExchange(scope, self._translate, leave_behind=self._leave_behind)
+        exchange = self._exchange(scope)
         try:
-            return answer_of(exchange, exchange.run(self._whole(request, exchange)))
+            body = exchange.run(self._whole(request, exchange))
+            return WireResponse(exchange.seen.status or 200, exchange.seen.headers, body)
         finally:
             exchange.close()
 
     async def asend(self, request: WireRequest, scope: CallScope) -> WireResponse:
         """The async twin of :meth:`send`."""
-        exchange = AsyncSdkExchange(scope, self._translate, leave_behind=self._leave_behind)
+        exchange = self._async_exchange(scope)
         try:
-            return answer_of(exchange, await exchange.run(self._awhole(request, exchange)))
+            body = await exchange.run(self._whole(request, exchange))
+            return WireResponse(exchange.seen.status or 200, exchange.seen.headers, body)
         finally:
             await exchange.close()
 
     def stream(self, request: WireRequest, scope: CallScope) -> HttpStream:
         """The open answer, once its first event is here."""
-        exchange = SdkExchange(scope, self._translate, leave_behind=self._leave_behind)
+        exchange = self._exchange(scope)
         try:
             exchange.open(self._items(request, exchange))
-            return stream_of(exchange)
         except BaseException:
             exchange.close()
             raise
+        seen = exchange.seen
+        return HttpStream(seen.status or 200, seen.headers, ItemFeed(), exchange)
 
     async def astream(self, request: WireRequest, scope: CallScope) -> AsyncHttpStream:
         """The async twin of :meth:`stream`."""
-        exchange = AsyncSdkExchange(scope, self._translate, leave_behind=self._leave_behind)
+        exchange = self._async_exchange(scope)
         try:
-            await exchange.open(self._aitems(request, exchange))
-            return async_stream_of(exchange)
+            await exchange.open(self._items(request, exchange))
         except BaseException:
             await exchange.close()
             raise
+        seen = exchange.seen
+        return AsyncHttpStream(seen.status or 200, seen.headers, ItemFeed(), exchange)

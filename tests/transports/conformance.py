@@ -6,13 +6,14 @@ A transport joins by a :class:`Harness` in :data:`HARNESSES`; the tests know not
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -21,9 +22,7 @@ from crux_providers.base.cancellation import CancellationToken, CancelledError
 from crux_providers.base.interfaces import AsyncWireStream, Transport, WireStream
 from crux_providers.base.timeouts import CallScope, TimeoutConfig
 from crux_providers.base.wire import Endpoint, WireEvent, WireRequest, WireResponse
-from crux_providers.transports.google_sdk import GoogleSdkTransport
 from crux_providers.transports.http import HttpTransport
-from crux_providers.transports.ollama_sdk import OllamaSdkTransport
 from tests.servers.scripted_server import DEADLINE, Exchange, ScriptedServer
 
 AT_ONCE = 0.3
@@ -59,7 +58,7 @@ def json_array(data: bytes, first: bool = True) -> bytes:
     return (b"[" if first else b",") + data
 
 
-END_MARKS = ("[DONE]", {"done": True})
+END_MARKS = ("[DONE]", {"type": "message_stop"}, {"done": True})
 """Events that say no more than that the stream has ended."""
 
 
@@ -71,11 +70,13 @@ class Harness:
     the JSON of a good whole answer, ``events`` the bytes of a good stream's events, ``end`` its
     last event and ``ping`` what may come in between and says nothing; ``frame`` makes an event of
     a JSON text. ``owns_sockets``: the connections are the transport's own, so that no blocked read
-    outlives its call. ``closes_at_once``: what nobody waits for any more is closed in the moment;
-    where it is false, a read is left behind and ends by the time limit it was given. ``raw``: the
-    events' bytes reach us as they came; where it is false, the SDK reads them. ``checks_packing``:
-    a packed body that lacks its checksum is noticed. ``one_loop``: it serves the event loop it was
-    first called on, and no other. ``per_loop``: each event loop has connections of its own.
+    outlives its call. ``client``: a ready one of that kind is passed in; an async one belongs to
+    its first event loop. ``broken_error``: what an HTTP error is whose text breaks off. ``slow``:
+    left to `make slow` and `make conformance`. ``closes_at_once``: what nobody waits for any more
+    is closed in the moment; where it is false, a read is left behind and ends by the time limit it
+    was given. ``raw``: the events' bytes reach us as they came; where it is false, the SDK reads
+    them. ``checks_packing``: a packed body that lacks its checksum is noticed. ``per_loop``: each
+    event loop has connections of its own.
     """
 
     name: str
@@ -95,10 +96,12 @@ class Harness:
     target: str = "/v1/chat/completions"
     streamed_target: str = ""
     owns_sockets: bool = True
+    client: Literal["none", "sync", "async"] = "none"
+    broken_error: str = "status"
+    slow: bool = False
     closes_at_once: bool = True
     raw: bool = True
     checks_packing: bool = True
-    one_loop: bool = False
     per_loop: bool = True
 
     def request(self, streamed: bool) -> WireRequest:
@@ -135,120 +138,80 @@ def _asks_for_stream(exchange: Exchange) -> bool:
     return bool(json.loads(exchange.body or b"{}").get("stream"))
 
 
-OLLAMA_BODY = {
-    "model": "m",
-    "messages": [{"role": "user", "content": "Grüße, 世界 🙂"}],
-    "options": {"seed": 7},
-}
+def _message_event(data: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (data["type"].encode(), json.dumps(data).encode())
 
 
-def _ollama_line(text: str) -> bytes:
-    data = {"model": "m", "message": {"role": "assistant", "content": text}, "done": False}
-    return ndjson(json.dumps(data).encode())
+def _text_delta(text: str) -> bytes:
+    delta = {"type": "text_delta", "text": text}
+    return _message_event({"type": "content_block_delta", "index": 0, "delta": delta})
 
 
-def _ready_ollama(url: str) -> Transport:
-    import ollama
-
-    class Both:
-        """Ollama's two clients as one transport, as a test wants it."""
-
-        def __init__(self) -> None:
-            self.kinds = {
-                kind: OllamaSdkTransport(
-                    Endpoint(url), client=kind(host=url, follow_redirects=False, trust_env=False)
-                )
-                for kind in (ollama.Client, ollama.AsyncClient)
-            }
-
-        def __getattr__(self, name: str) -> Any:
-            kind = ollama.AsyncClient if name in ("asend", "astream") else ollama.Client
-            return getattr(self.kinds[kind], name)
-
-        async def aclose(self) -> None:
-            await self.kinds[ollama.AsyncClient].aclose()
-
-    return cast(Transport, Both())
-
-
-_OLLAMA: dict[str, Any] = {
-    "whole": WireRequest("/api/chat", {**OLLAMA_BODY, "stream": False}, framing="ndjson"),
-    "streamed": WireRequest(
-        "/api/chat", {**OLLAMA_BODY, "stream": True}, stream=True, framing="ndjson"
-    ),
+MESSAGES: dict[str, Any] = {
+    "whole": WireRequest("/v1/messages", BODY),
+    "streamed": WireRequest("/v1/messages", {**BODY, "stream": True}, stream=True),
     "answer": {
-        "model": "m",
-        "message": {"role": "assistant", "content": "hello"},
-        "done": True,
-        "newer than the SDK": [1],
+        "id": "x",
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "text", "text": "hello"}],
     },
-    "events": (_ollama_line("one"), _ollama_line("two"), _ollama_line("three")),
-    "end": b'{"done": true}\n',
-    "ping": b" ",
-    "frame": ndjson,
-    "target": "/v1/api/chat",
-    "raw": False,
+    "events": (_text_delta("one"), _text_delta("two"), _text_delta("three")),
+    "end": _message_event({"type": "message_stop"}),
+    "target": "/v1/messages",
 }
-
-GEMINI_BODY = {
-    "contents": [{"role": "user", "parts": [{"text": "Grüße, 世界 🙂"}]}],
-    "generationConfig": {"temperature": 0.7, "maxOutputTokens": 50},
-}
+"""A harness's fields in Anthropic's dialect."""
 
 
-def _gemini_event(text: str, first: bool = False) -> bytes:
-    data = {"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}]}
-    return json_array(json.dumps(data).encode(), first)
+def _sdk(name: str, module: str, make: Callable[..., Any], **fields: Any) -> list[Harness]:
+    """The harnesses of an SDK's transport where that SDK is installed, else none."""
+    if importlib.util.find_spec(module) is None:
+        return []
+    async_name = f"Async{name}"
+    ready = {"owns_sockets": False, "slow": True, **fields}
+    # Anthropic's SDK reads the text of an error before it looks at the status.
+    if module == "anthropic":
+        ready["broken_error"] = "cut"
+    return [
+        Harness(f"{module} SDK", make, slow=True, **fields),
+        Harness(f"{module} SDK, ready {name}", lambda url: make(url, name), client="sync", **ready),
+        Harness(
+            f"{module} SDK, ready {async_name}",
+            lambda url: make(url, async_name),
+            client="async",
+            **ready,
+        ),
+    ]
 
 
-ENCODING = "?%24alt=json%3Benum-encoding%3Dint"
-"""What Google's REST client asks for beside the path: JSON whose enums are numbers."""
+def ready_client(module: str, name: str, url: str) -> Any:
+    """A client of an SDK as a user makes it; retries are on, as they are by default."""
+    sdk = importlib.import_module(module)
+    http = sdk.DefaultAsyncHttpxClient if name.startswith("Async") else sdk.DefaultHttpxClient
+    # No certificates are needed, nor the time that reading them takes.
+    return getattr(sdk, name)(api_key="ready", base_url=url, http_client=http(verify=False))
 
 
-class GoogleHarness(Harness):
-    """Gemini's requests hold the model in the path, and nothing that their types do not know."""
+def _openai(url: str, client: str = "") -> Transport:
+    from crux_providers.transports.openai_sdk import OpenAISdkTransport
 
-    def padded(self, size: int) -> WireRequest:
-        """The whole request, made large."""
-        contents = [{"role": "user", "parts": [{"text": "ü" * size}]}]
-        return replace(self.whole, body={**GEMINI_BODY, "contents": contents})
+    endpoint = Endpoint(url, {"authorization": "Bearer k"}, proxy="", api_key="k")
+    return OpenAISdkTransport(
+        endpoint, client=ready_client("openai", client, url) if client else None
+    )
 
 
-GOOGLE = GoogleHarness(
-    "google-generativeai",
-    lambda url: GoogleSdkTransport(Endpoint(url.removesuffix("/v1"), proxy="")),
-    whole=WireRequest("/v1beta/models/m:generateContent", GEMINI_BODY),
-    streamed=WireRequest(
-        "/v1beta/models/m:streamGenerateContent?alt=sse", GEMINI_BODY, stream=True
-    ),
-    answer={
-        "candidates": [{"content": {"role": "model", "parts": [{"text": "hello"}]}, "index": 0}],
-        "newerThanTheSDK": [1],
-    },
-    events=(_gemini_event("one", True), _gemini_event("two"), _gemini_event("three")),
-    end=b"]",
-    ping=b"\n",
-    frame=json_array,
-    target=f"/v1beta/models/m:generateContent{ENCODING}",
-    streamed_target=f"/v1beta/models/m:streamGenerateContent{ENCODING}",
-    owns_sockets=False,
-    closes_at_once=False,
-    checks_packing=False,
-    per_loop=False,
-)
+def _anthropic(url: str, client: str = "") -> Transport:
+    from crux_providers.transports.anthropic_sdk import AnthropicSdkTransport
 
-OLLAMA = (
-    Harness("ollama's SDK", lambda url: OllamaSdkTransport(Endpoint(url, proxy="")), **_OLLAMA),
-    Harness(
-        "a ready ollama client",
-        _ready_ollama,
-        owns_sockets=False,
-        closes_at_once=False,
-        checks_packing=False,
-        one_loop=True,
-        **_OLLAMA,
-    ),
-)
+    url = url.removesuffix("/v1")
+    endpoint = Endpoint(url, {"x-api-key": "k"}, proxy="", api_key="k")
+    return AnthropicSdkTransport(
+        endpoint, client=ready_client("anthropic", client, url) if client else None
+    )
+
+
+from tests.transports import native_harnesses  # noqa: E402  # it needs what stands above
 
 HARNESSES: tuple[Harness, ...] = (
     Harness("http", lambda url: HttpTransport(Endpoint(url, proxy=""))),
@@ -257,8 +220,9 @@ HARNESSES: tuple[Harness, ...] = (
         lambda url: HttpTransport(Endpoint(url), httpx_transport=BothHTTPTransport()),
         owns_sockets=False,
     ),
-    *OLLAMA,
-    GOOGLE,
+    *_sdk("OpenAI", "openai", _openai),
+    *_sdk("Anthropic", "anthropic", _anthropic, **MESSAGES),
+    *native_harnesses.HARNESSES,
 )
 
 

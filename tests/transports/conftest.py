@@ -18,7 +18,12 @@ def server() -> Iterator[ScriptedServer]:
         yield running
 
 
-@pytest.fixture(params=HARNESSES, ids=lambda harness: harness.name)
+@pytest.fixture(
+    params=[
+        pytest.param(harness, id=harness.name, marks=[pytest.mark.slow] if harness.slow else [])
+        for harness in HARNESSES
+    ]
+)
 def harness(request: pytest.FixtureRequest) -> Harness:
     """Each transport in turn."""
     return request.param

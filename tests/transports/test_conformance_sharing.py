@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -114,23 +114,24 @@ def test_three_asyncio_runs_in_a_row(
             else:
                 assert json_of(await transport.asend(harness.whole, scope())) == harness.answer
 
-    if harness.one_loop:
-        asyncio.run(main())
-        with pytest.raises(WireFailure, match="another event loop") as refused:
-            asyncio.run(main())
-        assert refused.value.kind == "local"
-        assert server.requests == 2
-        return
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for _ in range(3):
-            asyncio.run(main())
+        asyncio.run(main())
+        for _ in range(2):
+            if harness.client == "async":
+                with pytest.raises(WireFailure, match="event loop it was first used on") as told:
+                    asyncio.run(main())
+                assert told.value.kind == "local"
+            else:
+                asyncio.run(main())
         gc.collect()
-    assert server.requests == 6
-    if not harness.per_loop:
-        assert len(server.connections) == 1, "one connection, whatever the loop"
+    if harness.client == "async":
+        assert (server.requests, len(server.connections)) == (2, 1)
         return
-    assert len(server.connections) == 3, "one connection per loop, used twice"
+    assert server.requests == 6
+    if harness.client == "none":
+        expected = 3 if harness.per_loop else 1
+        assert len(server.connections) == expected, "one connection per loop, used twice"
     if harness.owns_sockets:
         assert [str(w.message) for w in caught] == []
         for number in range(3):
@@ -159,8 +160,6 @@ def test_a_loop_closed_without_ceremony_leaves_no_warning(
 
 
 def test_a_loop_per_thread(harness: Harness, server: ScriptedServer) -> None:
-    if harness.one_loop:
-        pytest.skip("it serves one event loop, and says so on any other")
     server.play(harness.answer_well)
     transport = harness.make(server.url)
     start = threading.Barrier(6)
@@ -173,6 +172,19 @@ def test_a_loop_per_thread(harness: Harness, server: ScriptedServer) -> None:
         start.wait(DEADLINE)
         return asyncio.run(main())
 
+    if harness.client == "async":
+        # The client's own loop serves them all, as long as it runs.
+        with ThreadPoolExecutor(6) as pool:
+
+            async def serve() -> list[int]:
+                await transport.asend(harness.whole, scope())
+                everybody = [pool.submit(work, number) for number in range(6)]
+                await asyncio.to_thread(wait, everybody, DEADLINE)
+                return [one.result(0) for one in everybody]
+
+            assert asyncio.run(serve()) == [5] * 6
+        assert server.requests == 31
+        return
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(work, range(6))) == [5] * 6
     assert server.requests == 30
