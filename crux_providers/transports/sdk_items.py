@@ -12,7 +12,6 @@ parsed them.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
@@ -56,20 +55,20 @@ def raise_as(exc: BaseException, translated: Exception | None, call: Call) -> No
     found = translated or wire_failure(exc, phase=call.phase)
     if found is None or found is exc:
         raise exc
-    raise found
+    try:
+        raise found from found.__cause__
+    finally:
+        found.__context__ = found.__cause__  # not the SDK's, which may hold the request's headers
 
 
 def limits_of(call: Call) -> tuple[float | None, float | None]:
-    """Seconds for an SDK's own limits: of connecting, and of a read.
+    """Seconds for an SDK's own limits: of connecting, and of one read.
 
-    The waiting for it is what keeps the call's deadlines; these end what is left behind. A read
-    may take the whole of what is left, since between events only the caller's clock counts.
+    The waiting for it is what keeps the call's deadlines; these end what is left behind. They are
+    the same from call to call, since SDKs keep a client for each that they meet.
     """
-    total = call.scope.total_at
-    read = None if total is None else max(total - time.monotonic(), 0.001)
+    read = call.scope.timeouts.total
     connect = None if call == math.inf else float(call)
-    if connect is not None and read is not None:
-        connect = min(connect, read)
     return (read if connect is None else connect), read
 
 

@@ -76,7 +76,8 @@ class Harness:
     is closed in the moment; where it is false, a read is left behind and ends by the time limit it
     was given. ``raw``: the events' bytes reach us as they came; where it is false, the SDK reads
     them. ``checks_packing``: a packed body that lacks its checksum is noticed. ``per_loop``: each
-    event loop has connections of its own.
+    event loop has connections of its own. ``rewrites``: the SDK writes requests and answers anew,
+    follows redirects, and makes connections as it likes.
     """
 
     name: str
@@ -103,10 +104,20 @@ class Harness:
     raw: bool = True
     checks_packing: bool = True
     per_loop: bool = True
+    rewrites: bool = False
 
     def request(self, streamed: bool) -> WireRequest:
         """The request of that mode."""
         return self.streamed if streamed else self.whole
+
+    def told(self, data: Any) -> Any:
+        """What a whole answer or a list of events says, in a form that two of them can be
+        compared in: where the SDK writes them anew, their meaning."""
+        return data
+
+    def sent(self, request: WireRequest) -> Any:
+        """The JSON of a request, as the server sees it."""
+        return request.body
 
     def target_of(self, streamed: bool) -> str:
         """The target of the request of that mode, as the server sees it."""

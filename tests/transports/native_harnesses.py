@@ -12,8 +12,9 @@ import httpx
 from crux_providers.base.interfaces import Transport
 from crux_providers.base.wire import Endpoint, WireRequest
 from crux_providers.transports.google_sdk import GoogleSdkTransport
+from crux_providers.transports.litellm_sdk import LiteLLMTransport
 from crux_providers.transports.ollama_sdk import OllamaSdkTransport
-from tests.transports.conformance import Harness, json_array, ndjson
+from tests.transports.conformance import Harness, json_array, ndjson, sse
 
 OLLAMA_BODY = {
     "model": "m",
@@ -118,6 +119,67 @@ def _installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
+def _chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    data = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m-1"}
+    return sse(json.dumps({**data, "choices": [choice]}).encode())
+
+
+LITELLM_BODY = {"model": "openai/m", "messages": [{"role": "user", "content": "Grüße, 世界 🙂"}]}
+
+
+class LiteLLMHarness(Harness):
+    """LiteLLM writes requests and answers anew: their meaning is compared, not their fields."""
+
+    def padded(self, size: int) -> WireRequest:
+        """The whole request, made large."""
+        messages = [{"role": "user", "content": "ü" * size}]
+        return replace(self.whole, body={**LITELLM_BODY, "messages": messages})
+
+    def told(self, data: Any) -> Any:
+        """The texts of the events, or the text of an answer."""
+        if isinstance(data, dict):
+            return data["choices"][0]["message"]["content"]
+        texts = (c["delta"].get("content") for d in data for c in d.get("choices", ()))
+        return [text for text in texts if text]
+
+    def sent(self, request: WireRequest) -> Any:
+        """The body as the server gets it: the prefix of the model names the vendor."""
+        return {**dict(request.body or {}), "model": "m"}
+
+
+LITELLM = LiteLLMHarness(
+    "litellm",
+    lambda url: LiteLLMTransport(Endpoint(url, api_key="k")),
+    whole=WireRequest("/chat/completions", LITELLM_BODY),
+    streamed=WireRequest("/chat/completions", {**LITELLM_BODY, "stream": True}, stream=True),
+    answer={
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m-1",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "hello"},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+    },
+    events=tuple(_chunk({"content": word}) for word in ("one", "two", "three")),
+    end=_chunk({}, "stop") + b"data: [DONE]\n\n",
+    owns_sockets=False,
+    closes_at_once=False,
+    checks_packing=False,
+    per_loop=False,
+    raw=False,
+    slow=True,
+    rewrites=True,
+    broken_error="cut",
+)
+
+
 def _harnesses() -> list[Harness]:
     found: list[Harness] = []
     if _installed("ollama"):
@@ -140,6 +202,8 @@ def _harnesses() -> list[Harness]:
         ]
     if _installed("google") and _installed("google.ai.generativelanguage_v1beta"):
         found.append(GOOGLE)
+    if _installed("litellm"):
+        found.append(LITELLM)
     return found
 
 

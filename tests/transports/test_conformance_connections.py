@@ -70,6 +70,8 @@ def test_a_forgotten_stream_closes_its_socket(
 def test_connections_are_kept_and_used_again(
     harness: Harness, server: ScriptedServer, driver: SyncDriver, transport: Transport
 ) -> None:
+    if harness.rewrites:
+        pytest.skip("when LiteLLM keeps a connection is its own affair")
     for streamed in (False, True, True, False, True):
         driver.call(transport, harness.request(streamed), scope())
     assert (server.requests, len(server.connections)) == (5, 1)
@@ -93,6 +95,8 @@ def test_a_refusal_keeps_its_connection(
     harness: Harness, server: ScriptedServer, driver: SyncDriver, transport: Transport,
     streamed: bool,
 ) -> None:  # fmt: skip
+    if harness.rewrites:
+        pytest.skip("when LiteLLM keeps a connection is its own affair")
     server.play_in_turn(lambda e: e.answer(b"{}", 429), harness.answer_well)
     with pytest.raises(WireFailure):
         driver.call(transport, harness.request(streamed), scope())
@@ -122,6 +126,8 @@ def test_a_kept_connection_closed_in_the_moment_of_the_request_is_a_cut(
     streamed: bool,
 ) -> None:  # fmt: skip
     """Nobody knows what the server made of the request, so it is not sent again."""
+    if harness.rewrites:
+        pytest.skip("when LiteLLM keeps a connection is its own affair")
     server.play_in_turn(harness.answer_well, lambda exchange: exchange.hang_up())
     driver.call(transport, harness.request(streamed), scope())
     with pytest.raises(WireFailure) as caught:
@@ -199,7 +205,7 @@ def test_a_large_request_body_arrives_whole(
 ) -> None:
     request = harness.padded(3_000_000)
     driver.call(transport, request, scope())
-    assert json.loads(server.exchanges[0].body) == request.body
+    assert json.loads(server.exchanges[0].body) == harness.sent(request)
 
 
 def _until(condition: Callable[[], bool]) -> None:

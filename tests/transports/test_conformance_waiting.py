@@ -131,7 +131,7 @@ def test_a_slow_consumer_is_no_silent_provider(
     hurry.set()
     limits.resume()
     rest = driver.read(stream, limits)
-    assert len(data_of([first, *rest])) == 2
+    assert len(harness.told(data_of([first, *rest]))) == 2
 
 
 async def test_a_slow_consumer_on_a_running_loop_is_no_silent_provider(
@@ -162,7 +162,7 @@ async def test_a_slow_consumer_on_a_running_loop_is_no_silent_provider(
     async for event in stream:
         events.append(event)
         limits.resume()
-    assert len(data_of(events)) == 3
+    assert len(harness.told(data_of(events))) == 3
     await transport.aclose()
 
 
@@ -211,6 +211,8 @@ def test_cancel_on_a_reused_connection(
     harness: Harness, server: ScriptedServer, driver: SyncDriver, transport: Transport,
     streamed: bool,
 ) -> None:  # fmt: skip
+    if harness.rewrites:
+        pytest.skip("when LiteLLM keeps a connection is its own affair")
     driver.call(transport, harness.request(streamed), scope())
     server.play(stall)
     token = CancellationToken()
