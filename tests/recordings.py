@@ -197,6 +197,11 @@ def _status_in(data: bytes) -> int:
     return code if isinstance(code, int) else 400
 
 
+def read_session(folder: Path, file: str) -> tuple[Interaction, ...]:
+    """The exchanges of one file below ``folder``, a recording or a cassette of this project."""
+    return _session(folder, file).interactions
+
+
 @cache
 def _session(folder: Path, file: str) -> Session:
     with (folder / file).open(encoding="utf-8", newline="") as source:

@@ -62,6 +62,7 @@ class BodyFeed:
         )
 
     def take(self, chunk: bytes) -> list[WireEvent]:
+        """The events that are complete with this piece of the body."""
         data = chunk if self._content is None else self._content.decode(chunk)
         if self._json and (start := data.lstrip()[:1]):
             self._json = False
@@ -70,6 +71,7 @@ class BodyFeed:
         return self._frames.feed(data)
 
     def finish(self) -> list[WireEvent]:
+        """What was held back at the body's end; raises WireFailure(cut) where that is missing."""
         if self._content is not None:
             self._content.finish()
         return self._frames.finish()

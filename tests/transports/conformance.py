@@ -24,6 +24,7 @@ from crux_providers.base.timeouts import CallScope, TimeoutConfig
 from crux_providers.base.wire import Endpoint, WireEvent, WireRequest, WireResponse
 from crux_providers.transports.http import HttpTransport
 from tests.servers.scripted_server import DEADLINE, Exchange, ScriptedServer
+from tests.transports.sdk_clients import ready_client
 
 AT_ONCE = 0.3
 """Seconds within which a cancelled call must have ended."""
@@ -193,14 +194,6 @@ def _sdk(name: str, module: str, make: Callable[..., Any], **fields: Any) -> lis
             **ready,
         ),
     ]
-
-
-def ready_client(module: str, name: str, url: str) -> Any:
-    """A client of an SDK as a user makes it; retries are on, as they are by default."""
-    sdk = importlib.import_module(module)
-    http = sdk.DefaultAsyncHttpxClient if name.startswith("Async") else sdk.DefaultHttpxClient
-    # No certificates are needed, nor the time that reading them takes.
-    return getattr(sdk, name)(api_key="ready", base_url=url, http_client=http(verify=False))
 
 
 def _openai(url: str, client: str = "") -> Transport:
