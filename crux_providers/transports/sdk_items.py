@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 from ..base.abandon import AsyncThreadReader, ThreadReader
-from ..base.errors import ErrorCode, ProviderError, WireFailure
+from ..base.errors import ErrorCode, ProviderError, WireFailure, passes_through
 from ..base.timeouts import CallScope
 from ..base.wire import WireEvent, WireRequest, WireResponse
 from .http_async_backend import waited_for
@@ -26,6 +26,7 @@ from .http_exchange import AsyncExchange, Exchange
 from .http_stream import AsyncHttpStream, HttpStream
 from .network_errors import wire_failure
 from .sdk_bridges import HandedOverExchange, Home, LoopExchange
+from .sdk_errors import chain
 from .sdk_imports import import_sdk
 
 T = TypeVar("T")
@@ -51,7 +52,12 @@ def need_sdk(module: str, extra: str) -> Any:
 
 
 def raise_as(exc: BaseException, translated: Exception | None, call: Call) -> NoReturn:
-    """Raise ``translated``, else what the network table makes of ``exc``, else ``exc`` itself."""
+    """Raise ``translated``, else what the network table makes of ``exc``, else ``exc`` itself.
+
+    A cassette's miss beneath it leaves as itself.
+    """
+    if (miss := next(filter(passes_through, chain(exc)), None)) is not None:
+        raise miss
     found = translated or wire_failure(exc, phase=call.phase)
     if found is None or found is exc:
         raise exc
@@ -104,17 +110,18 @@ class SdkExchange:
 
     def run(self, job: Callable[[], T]) -> T:
         """The job's result under the call's deadlines; its errors as a transport's."""
-        try:
-            self.call.left()
-            return job() if self._reader is None else self._reader.call(self._tracked(job))
-        except Exception as exc:  # noqa: BLE001  # raised again as what it means
-            raise_as(exc, self._translate(exc, self.seen), self.call)
+        self.call.left()
+        work = self._tracked(job)
+        return work() if self._reader is None else self._reader.call(work)
 
     def _tracked(self, job: Callable[[], T]) -> Callable[[], T]:
         def tracked() -> T:
             self._inside = True
             try:
                 return job()
+            except Exception as exc:  # noqa: BLE001  # raised again as what it means
+                # Here, where it was raised: raising it in another thread changes its context.
+                raise_as(exc, self._translate(exc, self.seen), self.call)
             finally:
                 self._inside = False
 
@@ -164,10 +171,12 @@ class AsyncSdkExchange:
 
     async def run(self, job: Callable[[], Awaitable[T]]) -> T:
         """The job's result under the call's deadlines; its errors as a transport's."""
+        self.call.left()
+        work = self._mapped(job)
+        return await (waited_for(work, self.call) if self._leave_behind else work)
+
+    async def _mapped(self, job: Callable[[], Awaitable[T]]) -> T:
         try:
-            self.call.left()
-            if self._leave_behind:
-                return await waited_for(job(), self.call)
             return await job()
         except Exception as exc:  # noqa: BLE001  # raised again as what it means
             raise_as(exc, self._translate(exc, self.seen), self.call)
