@@ -11,14 +11,16 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Literal
 
 import httpx
 import pytest
 
 from crux_providers.base.cancellation import CancellationToken, CancelledError
+from crux_providers.base.errors import WireFailure
 from crux_providers.base.interfaces import AsyncWireStream, Transport, WireStream
 from crux_providers.base.timeouts import CallScope, TimeoutConfig
 from crux_providers.base.wire import Endpoint, WireEvent, WireRequest, WireResponse
@@ -196,9 +198,21 @@ def _sdk(name: str, module: str, make: Callable[..., Any], **fields: Any) -> lis
     ]
 
 
+@cache
+def _warm(kind: Any) -> None:
+    """One call of each sort: an SDK's first takes its time, and deadlines here are short."""
+    transport = kind(Endpoint("http://127.0.0.1:9", proxy=""))
+    request = WireRequest("/", {})
+    with suppress(WireFailure):
+        transport.send(request, CallScope(TimeoutConfig()))
+    with suppress(WireFailure):
+        asyncio.run(transport.asend(request, CallScope(TimeoutConfig())))
+
+
 def _openai(url: str, client: str = "") -> Transport:
     from crux_providers.transports.openai_sdk import OpenAISdkTransport
 
+    _warm(OpenAISdkTransport)
     endpoint = Endpoint(url, {"authorization": "Bearer k"}, proxy="", api_key="k")
     return OpenAISdkTransport(
         endpoint, client=ready_client("openai", client, url) if client else None
@@ -208,6 +222,7 @@ def _openai(url: str, client: str = "") -> Transport:
 def _anthropic(url: str, client: str = "") -> Transport:
     from crux_providers.transports.anthropic_sdk import AnthropicSdkTransport
 
+    _warm(AnthropicSdkTransport)
     url = url.removesuffix("/v1")
     endpoint = Endpoint(url, {"x-api-key": "k"}, proxy="", api_key="k")
     return AnthropicSdkTransport(

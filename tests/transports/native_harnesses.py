@@ -84,7 +84,7 @@ class GoogleHarness(Harness):
 
 
 GOOGLE = GoogleHarness(
-    "google-generativeai",
+    "google-generativeai SDK",
     lambda url: GoogleSdkTransport(Endpoint(url.removesuffix("/v1"), proxy="")),
     whole=WireRequest("/v1beta/models/m:generateContent", GEMINI_BODY),
     streamed=WireRequest(
@@ -149,7 +149,7 @@ class LiteLLMHarness(Harness):
 
 
 LITELLM = LiteLLMHarness(
-    "litellm",
+    "litellm SDK",
     lambda url: LiteLLMTransport(Endpoint(url, api_key="k")),
     whole=WireRequest("/chat/completions", LITELLM_BODY),
     streamed=WireRequest("/chat/completions", {**LITELLM_BODY, "stream": True}, stream=True),
@@ -200,7 +200,7 @@ def _harnesses() -> list[Harness]:
                 **_READY,
             ),
         ]
-    if _installed("google") and _installed("google.ai.generativelanguage_v1beta"):
+    if _installed("google") and _installed("google.generativeai"):
         found.append(GOOGLE)
     if _installed("litellm"):
         found.append(LITELLM)

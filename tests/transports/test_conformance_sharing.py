@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
@@ -105,7 +106,10 @@ def test_one_call_cancelled_among_many_leaves_the_others_alone(
 
 
 def test_three_asyncio_runs_in_a_row(
-    harness: Harness, server: ScriptedServer, streamed: bool
+    harness: Harness,
+    server: ScriptedServer,
+    streamed: bool,
+    record_property: Callable[[str, str], None],
 ) -> None:
     """One transport, a new loop each time; the sockets of a loop that is gone are closed."""
     server.play(harness.answer_well)
@@ -130,6 +134,7 @@ def test_three_asyncio_runs_in_a_row(
                 with pytest.raises(WireFailure, match="event loop it was first used on") as told:
                     asyncio.run(main())
                 assert told.value.kind == "local"
+                record_property("error", told.value.message)
             else:
                 asyncio.run(main())
         gc.collect()
