@@ -1,8 +1,9 @@
 """LiteLLM's library as a transport: ``completion(**body)`` for the vendors that crux has no folder
 for, never its Router, its retries or its callbacks.
 
-It answers in the OpenAI dialect, as dicts. The price map is the one in its package (nothing is
-fetched at import), telemetry is off, a parameter that a vendor has not is refused and not dropped.
+It answers in the OpenAI dialect, as dicts. The price map is the one in its package and no tokenizer
+is fetched, telemetry is off, a parameter that a vendor has not is refused and not dropped. Where a
+vendor counts no tokens, LiteLLM counts them itself.
 Without a key of ours it finds the vendor's own in its usual variable (``GROQ_API_KEY`` …).
 
 Its sockets are its own: a call is waited for in a thread or a task that is left behind where a
@@ -51,6 +52,8 @@ class LiteLLMTransport(SdkTransport):
         self._litellm = need_sdk("litellm", "litellm")
         self._litellm.telemetry = False
         self._litellm.suppress_debug_info = True  # it prints advice to stdout at each error
+        # Else it fetches a tokenizer from a hub, on the event loop, to reckon what an answer cost.
+        self._litellm.disable_hf_tokenizer_download = True
 
     def __repr__(self) -> str:
         return f"LiteLLMTransport({self._endpoint!r})"

@@ -280,14 +280,18 @@ def test_a_line_of_half_a_mb(server: ScriptedServer) -> None:
 
 
 @needs_litellm
-def test_its_import_fetches_nothing_and_prints_nothing() -> None:
+def test_it_fetches_nothing_and_prints_nothing() -> None:
+    """No price map at import, no tokenizer for an answer of a model that has one on a hub."""
     code = (
-        "import socket\n"
-        "def no(*a, **k): raise AssertionError('a connection was made')\n"
-        "socket.socket.connect = socket.create_connection = no\n"
-        "from crux_providers.base.wire import Endpoint\n"
-        "from crux_providers.transports.litellm_sdk import LiteLLMTransport\n"
-        "LiteLLMTransport(Endpoint(''))\n"
+        "import asyncio, socket\n"
+        "def no(*a, **k): raise SystemExit('a connection was made')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = no\n"
+        "from crux_providers.base import ChatRequest, Message, ProviderFactory\n"
+        "made = ProviderFactory.create('litellm')\n"
+        "asked = ChatRequest(model='groq/llama-3.3-70b', extra={'mock_response': 'mocked'},\n"
+        "                    messages=[Message(role='user', content='hi')])\n"
+        "assert made.chat(asked).text == 'mocked'\n"
+        "assert asyncio.run(made.achat(asked)).text == 'mocked'\n"
         "import litellm\n"
         "assert not litellm.telemetry and not litellm.drop_params and not litellm.callbacks\n"
     )
