@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from crux_providers.base.errors import ErrorCode, ProviderError
 from crux_providers.base.factory import ProviderFactory
 from crux_providers.base.provider import BaseProvider, GatewayProvider
-from crux_providers.config.declaration import ProviderDeclaration
+from crux_providers.config.declaration import ProviderDeclaration, declarations
 
 from .provider_trust import ProviderSettings, provider_settings
 
@@ -84,6 +84,15 @@ _VERSIONS = {
     "ollama_chat": "/api",
 }
 
+_SDK_OF = {
+    "openai_chat": "openai",
+    "openai_responses": "openai",
+    "anthropic_messages": "anthropic",
+    "gemini_generate": "gemini",
+    "ollama_chat": "ollama",
+}
+"""The provider whose SDK speaks a dialect; it serves the file's gateways of that dialect too."""
+
 
 def gateway(settings: ProviderSettings) -> ProviderDeclaration:
     """The declaration of a provider that only a routes file knows."""
@@ -95,6 +104,12 @@ def gateway(settings: ProviderSettings) -> ProviderDeclaration:
         base_url_env="CRUX_GATEWAY_HAS_NO_VARIABLE",
         auth=_AUTH.get(settings.dialect, "bearer"),  # type: ignore[arg-type]  # words of Auth
         version_path=_VERSIONS.get(settings.dialect, ""),
+        transports=_sdk_transport(settings.dialect),
         dialects={"chat": settings.dialect},
         key_required=False,
     )
+
+
+def _sdk_transport(dialect: str) -> dict[str, str]:
+    owner = declarations().get(_SDK_OF.get(dialect, ""))
+    return {"sdk": owner.transports["sdk"]} if owner is not None else {}

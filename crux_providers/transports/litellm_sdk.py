@@ -114,6 +114,11 @@ class LiteLLMTransport(SdkTransport):
         return astart if isinstance(exchange, AsyncSdkExchange) else start
 
 
+OWN = "litellm"
+WRAPPERS = frozenset({OWN, "openai"})
+"""The packages whose exceptions LiteLLM raises: its own stand on those of OpenAI's SDK."""
+
+
 def note(answer: Any, seen: Seen) -> None:
     """The vendor's headers, where LiteLLM kept them."""
     seen.status = 200
@@ -170,7 +175,7 @@ def translate(exc: BaseException) -> Exception | None:
     It gives every failure a status, so what is beneath comes first: a network error is one.
     """
     links = list(chain(exc))
-    if not any(_home(link) in ("litellm", "openai") for link in links):
+    if not any(_home(link) in WRAPPERS for link in links):
         return None
     name = type(exc).__name__
     message = str(getattr(exc, "message", exc))
@@ -208,7 +213,7 @@ def _answered(links: list[BaseException]) -> int | None:
     """The status that a vendor has answered with; LiteLLM's own exceptions make theirs up."""
     for link in links:
         status = getattr(getattr(link, "response", None), "status_code", None)
-        if _home(link) != "litellm" and isinstance(status, int):
+        if _home(link) != OWN and isinstance(status, int):
             return status
     return None
 

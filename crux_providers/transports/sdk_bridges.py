@@ -87,10 +87,12 @@ class Home:
         with self._lock:
             if self._loop is None:
                 loop = running or self._start()
-                self._loop = weakref.ref(loop)
+                self._loop, self._process = weakref.ref(loop), os.getpid()
                 return loop
             home = self._loop()
-        if home is None or not home.is_running() or self._process != os.getpid():
+        if home is None or self._process != os.getpid():
+            raise self.gone()
+        if home is not self._own and not home.is_running():  # ours takes work before it begins
             raise self.gone()
         return home
 
@@ -98,13 +100,14 @@ class Home:
         """The failure of a call on a client whose loop is over."""
         return WireFailure(
             "local",
-            f"this {self._client_name} belongs to the event loop it was first used on, which has "
-            "ended: pass a new client, or none and let crux make its own",
+            f"this {self._client_name} belongs to the event loop it was first used on, which does "
+            "not run any more: pass a new client, or none and let crux make its own",
         )
 
     def _start(self) -> asyncio.AbstractEventLoop:
         self._own = loop = asyncio.new_event_loop()
         threading.Thread(target=loop.run_forever, name="crux-sdk-loop", daemon=True).start()
+        weakref.finalize(self, loop.call_soon_threadsafe, loop.stop)
         return loop
 
     def hand_over(self, work: Coroutine[Any, Any, T]) -> Any:

@@ -40,7 +40,7 @@ current_call: ContextVar[SdkCall] = ContextVar("crux_sdk_call")
 
 SDK_HEADERS = (
     "accept",
-    "anthropic-",
+    "anthropic-version",
     "connection",
     "content-",
     "host",

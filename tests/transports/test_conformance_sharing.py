@@ -187,15 +187,14 @@ def test_a_loop_per_thread(harness: Harness, server: ScriptedServer) -> None:
 
     if harness.client == "async":
         # The client's own loop serves them all, as long as it runs.
+        async def at_home() -> None:
+            await transport.asend(harness.whole, scope())
+            everybody = [pool.submit(work, number) for number in range(6)]
+            await asyncio.to_thread(wait, everybody, DEADLINE)
+            assert [one.result(0) for one in everybody] == [5] * 6
+
         with ThreadPoolExecutor(6) as pool:
-
-            async def serve() -> list[int]:
-                await transport.asend(harness.whole, scope())
-                everybody = [pool.submit(work, number) for number in range(6)]
-                await asyncio.to_thread(wait, everybody, DEADLINE)
-                return [one.result(0) for one in everybody]
-
-            assert asyncio.run(serve()) == [5] * 6
+            asyncio.run(at_home())
         assert server.requests == 31
         return
     with ThreadPoolExecutor(6) as pool:

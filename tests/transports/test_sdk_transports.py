@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crux_integrations import AllCandidatesFailed, Router
 from crux_integrations.testing import CassetteMiss, use_cassette
 from crux_integrations.testing.cassette_file import read_cassette
 from crux_providers.anthropic.client import AnthropicProvider
@@ -276,6 +280,38 @@ def test_a_sync_call_inside_its_async_clients_own_loop_is_an_error(
     assert server.requests == 1
 
 
+def test_many_threads_may_be_the_first_on_a_ready_async_client(
+    kind: type[RawVerbTransport], server: ScriptedServer, harness: Harness
+) -> None:
+    """The loop that serves them has not begun when the second of them comes."""
+    server.play(harness.answer_well)
+    url = base_url(kind, server)
+    transport = kind(Endpoint(url), client=ready_client(kind.module, kind.async_client, url))
+    start = threading.Barrier(8)
+
+    def work(number: int) -> Any:
+        start.wait(5)
+        return json.loads(transport.send(harness.whole, scope()).body)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(8))) == [harness.answer] * 8
+
+
+def test_the_loop_of_a_ready_async_client_ends_with_its_transport(
+    kind: type[RawVerbTransport], server: ScriptedServer, harness: Harness
+) -> None:
+    server.play(harness.answer_well)
+    url = base_url(kind, server)
+    before = threading.enumerate()
+    transport = kind(Endpoint(url), client=ready_client(kind.module, kind.async_client, url))
+    transport.send(harness.whole, scope())
+    (thread,) = [t for t in threading.enumerate() if t.name == "crux-sdk-loop" and t not in before]
+    del transport
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
 # -- cassettes -------------------------------------------------------------------------------------
 
 
@@ -306,11 +342,28 @@ def test_a_cassette_plays_to_the_sdk_and_a_miss_leaves_as_itself() -> None:
 
 def test_the_import_of_an_sdk_is_not_a_calls_time(kind: type[RawVerbTransport]) -> None:
     """A transport that is made has imported its SDK: the scope of the call begins after it."""
-    code = (
-        "import sys\n"
-        f"from crux_providers.{kind.module}.client import {PROVIDERS[kind.module].__name__} as P\n"
-        "P(api_key='k', transport='sdk').transport\n"
-        f"print({kind.module!r} in sys.modules)\n"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "True"
+    assert vars(kind(Endpoint("http://127.0.0.1:9")))["_sdk"] is sys.modules[kind.module]
+
+
+# -- routes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "anthropic_messages"])
+def test_a_gateway_of_a_routes_file_may_use_the_sdk_of_its_dialect(
+    dialect: str, server: ScriptedServer
+) -> None:
+    module = "anthropic" if dialect.startswith("anthropic") else "openai"
+    need(module)
+    server.play(lambda exchange: exchange.answer(b'{"error": {"message": "go away"}}', 401))
+    lab = {"dialect": dialect, "base_url": server.url, "api_key": "lab-key", "transport": "sdk"}
+    routes = {
+        "version": 1,
+        "providers": {"lab": lab},
+        "routes": {"default": {"candidates": ["lab:m"], "unknown": "allow"}},
+    }
+    with Router(routes) as router, pytest.raises(AllCandidatesFailed) as caught:
+        router.generate(ChatRequest(messages=[Message("user", "hi")]))
+    assert caught.value.attempts[0]["status"] == 401
+    (exchange,) = server.exchanges
+    assert module in exchange.headers["user-agent"].lower()
+    assert "lab-key" in repr(exchange.headers)
