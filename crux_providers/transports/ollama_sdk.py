@@ -51,8 +51,8 @@ class OllamaSdkTransport(SdkTransport):
         self._leave_behind = client is not None
         self._is_async = inspect.iscoroutinefunction(getattr(client, "_request", None))
         self._home = Home("ollama.AsyncClient")
-        if client is None:
-            need_sdk("ollama", "ollama")
+        if client is None:  # made here, since no call's deadline is for that
+            self._clients = {kind: self._client(kind) for kind in ("Client", "AsyncClient")}
         elif not hasattr(client, "_request"):
             raise ProviderError(
                 ErrorCode.BAD_REQUEST,
@@ -115,14 +115,12 @@ class OllamaSdkTransport(SdkTransport):
 
     def _client(self, kind: str) -> Any:
         """A client of ours of that kind, over our own connections."""
-        if kind not in self._clients:
-            self._clients[kind] = getattr(need_sdk("ollama", "ollama"), kind)(
-                host=self._endpoint.base_url,
-                transport=self._bridge,
-                trust_env=False,  # proxies and certificates are the bridge's
-                follow_redirects=False,
-            )
-        return self._clients[kind]
+        return getattr(need_sdk("ollama", "ollama"), kind)(
+            host=self._endpoint.base_url,
+            transport=self._bridge,
+            trust_env=False,  # proxies and certificates are the bridge's
+            follow_redirects=False,
+        )
 
     def _asker(self, request: WireRequest, exchange: Any) -> Callable[[], Any]:
         """The SDK's request, ready to be sent in whatever thread or task it is called in."""
@@ -135,7 +133,7 @@ class OllamaSdkTransport(SdkTransport):
             "stream": request.stream,
         }
         if self._foreign is None:
-            client = self._client("AsyncClient" if self._asks_async(exchange) else "Client")
+            client = self._clients["AsyncClient" if self._asks_async(exchange) else "Client"]
             url = self._endpoint.base_url.rstrip("/") + request.path
             arguments["headers"] = {**self._endpoint.headers, **headers}
             arguments["extensions"] = {CALL: (call, seen)}
