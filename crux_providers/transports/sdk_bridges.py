@@ -106,13 +106,20 @@ class Home:
 
     def _start(self) -> asyncio.AbstractEventLoop:
         self._own = loop = asyncio.new_event_loop()
-        threading.Thread(target=loop.run_forever, name="crux-sdk-loop", daemon=True).start()
+        threading.Thread(target=_serve, args=(loop,), name="crux-sdk-loop", daemon=True).start()
         weakref.finalize(self, loop.call_soon_threadsafe, loop.stop)
         return loop
 
     def hand_over(self, work: Coroutine[Any, Any, T]) -> Any:
         """A concurrent Future of ``work``, done on the client's loop from outside of it."""
         return asyncio.run_coroutine_threadsafe(work, self.loop())
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

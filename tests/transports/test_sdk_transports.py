@@ -22,9 +22,9 @@ from crux_integrations.testing.cassette_file import read_cassette
 from crux_providers.anthropic.client import AnthropicProvider
 from crux_providers.base.errors import ErrorCode, ProviderError, WireFailure
 from crux_providers.base.models import ChatRequest, Message
-from crux_providers.base.wire import Endpoint, WireRequest
+from crux_providers.base.wire import Endpoint, WireRequest, WireResponse
 from crux_providers.openai.client import OpenAIProvider
-from crux_providers.transports import sdk_imports
+from crux_providers.transports import sdk_bridges, sdk_imports
 from crux_providers.transports.anthropic_sdk import AnthropicSdkTransport
 from crux_providers.transports.openai_sdk import OpenAISdkTransport
 from crux_providers.transports.sdk_errors import sdk_failure
@@ -214,29 +214,35 @@ def test_no_failure_holds_the_key(
 # -- errors ----------------------------------------------------------------------------------------
 
 
-def test_a_fallback_is_not_blamed_for_what_came_before(
-    kind: type[RawVerbTransport], server: ScriptedServer, harness: Harness
-) -> None:
+class Unable:
+    """A client that cannot make the call: no network has to do with it."""
+
+    def post(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("no credentials")
+
+
+def test_a_fallback_is_not_blamed_for_what_came_before(kind: type[RawVerbTransport]) -> None:
     """A call made while another failure is handled has that one behind its own exceptions."""
-    server.play(lambda exchange: exchange.hang_up())
-    transport = kind(Endpoint(base_url(kind, server), proxy=""))
-    try:
-        raise WireFailure("status", "the first candidate", status=429)
-    except WireFailure:
-        with pytest.raises(WireFailure) as caught:
-            transport.send(harness.whole, scope())
-    assert caught.value.kind == "cut"
+    transport = kind(Endpoint("http://127.0.0.1:9"), client=Unable())
+
+    async def aside() -> WireResponse:
+        return await transport.asend(HARNESSES[0].whole, scope())
+
+    for call in (lambda: transport.send(HARNESSES[0].whole, scope()), lambda: asyncio.run(aside())):
+        try:
+            raise WireFailure("status", "the first candidate", status=429)
+        except WireFailure:
+            with pytest.raises(WireFailure, match="no credentials") as caught:
+                call()
+        assert caught.value.kind == "local"
+    exc = TypeError("no credentials")
+    exc.__context__ = before = WireFailure("status", "the first candidate", status=429)
+    assert sdk_failure(exc) is before
+    assert sdk_failure(exc, before=before) is not before
 
 
 def test_an_error_that_no_network_made_is_local(kind: type[RawVerbTransport]) -> None:
-    class Loop:
-        def __init__(self) -> None:
-            self.max_retries = 0
-
-        def post(self, *args: Any, **kwargs: Any) -> Any:
-            raise TypeError("no credentials")
-
-    transport = kind(Endpoint("http://127.0.0.1:9"), client=Loop())
+    transport = kind(Endpoint("http://127.0.0.1:9"), client=Unable())
     with pytest.raises(WireFailure, match="TypeError: no credentials") as caught:
         transport.send(HARNESSES[0].whole, scope())
     assert caught.value.kind == "local"
@@ -295,6 +301,20 @@ def test_many_threads_may_be_the_first_on_a_ready_async_client(
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(work, range(8))) == [harness.answer] * 8
+
+
+def test_a_loop_that_has_not_begun_takes_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        def __init__(self, **arguments: Any) -> None: ...
+        def start(self) -> None: ...
+
+    monkeypatch.setattr(sdk_bridges.threading, "Thread", Slow)
+    home = sdk_bridges.Home("AsyncClient")
+    loop = home.loop()
+    assert not loop.is_running()
+    assert home.loop() is loop
+    del home
+    loop.close()
 
 
 def test_the_loop_of_a_ready_async_client_ends_with_its_transport(
