@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+pytest.importorskip("google.generativeai", reason="needs the extra gemini")
+
 from google.ai.generativelanguage_v1beta import (
     GenerativeServiceAsyncClient,
     GenerativeServiceClient,

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import ollama
 import pytest
 
 from crux_providers.base import ChatRequest, Message
@@ -20,6 +19,8 @@ from crux_providers.transports import sdk_imports
 from crux_providers.transports.google_sdk import GoogleSdkTransport
 from crux_providers.transports.ollama_sdk import OllamaSdkTransport
 from tests.servers.scripted_server import Exchange, ScriptedServer
+
+ollama = pytest.importorskip("ollama", reason="needs the extra ollama")
 
 SCHEMA = {
     "type": "object",
