@@ -69,17 +69,6 @@ def test_a_missing_key_names_its_variable_and_sends_nothing() -> None:
     assert (events[0].error or "").startswith("auth:")
 
 
-@pytest.mark.parametrize("name", ["litellm"])
-def test_a_transport_that_is_not_built_is_one_clear_error(name: str) -> None:
-    provider = ProviderFactory.create(name)
-    request = ChatRequest(model="m", messages=[Message("user", "x")])
-    with pytest.raises(ProviderError, match="no http transport in this version") as caught:
-        provider.chat(request)
-    assert caught.value.code is ErrorCode.UNSUPPORTED
-    (event,) = provider.stream_chat(request)
-    assert (event.error or "").startswith("unsupported:")
-
-
 @pytest.mark.parametrize(
     ("sync", "twin"),
     [("chat", "achat"), ("stream_chat", "astream_chat"), ("list_models", "alist_models")],

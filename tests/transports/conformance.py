@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ from crux_providers.base.interfaces import AsyncWireStream, Transport, WireStrea
 from crux_providers.base.timeouts import CallScope, TimeoutConfig
 from crux_providers.base.wire import Endpoint, WireEvent, WireRequest, WireResponse
 from crux_providers.transports.http import HttpTransport
-from tests.servers.scripted_server import DEADLINE, Exchange
+from tests.servers.scripted_server import DEADLINE, Exchange, ScriptedServer
 from tests.transports.sdk_clients import ready_client
 
 AT_ONCE = 0.3
@@ -43,7 +43,26 @@ STREAMED = WireRequest("/chat/completions", {**BODY, "stream": True}, stream=Tru
 
 def _event(text: str) -> bytes:
     data = {"choices": [{"index": 0, "delta": {"content": text}}]}
-    return b"data: " + json.dumps(data).encode() + b"\n\n"
+    return sse(json.dumps(data).encode())
+
+
+def sse(data: bytes, first: bool = True) -> bytes:
+    """One server-sent event."""
+    return b"data: " + data + b"\n\n"
+
+
+def ndjson(data: bytes, first: bool = True) -> bytes:
+    """One line of newline-delimited JSON."""
+    return data + b"\n"
+
+
+def json_array(data: bytes, first: bool = True) -> bytes:
+    """One object of a JSON array that is written piece by piece."""
+    return (b"[" if first else b",") + data
+
+
+END_MARKS = ("[DONE]", {"type": "message_stop"}, {"done": True})
+"""Events that say no more than that the stream has ended."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +71,16 @@ class Harness:
 
     ``make`` takes the server's base URL. ``whole`` and ``streamed`` are the requests, ``answer``
     the JSON of a good whole answer, ``events`` the bytes of a good stream's events, ``end`` its
-    last event and ``ping`` what may come in between and says nothing. ``owns_sockets``: the
-    connections are the transport's own, so that no blocked read outlives its call. ``client``: a
-    ready one of that kind is passed in; an async one belongs to its first event loop.
-    ``broken_error``: what an HTTP error is whose text breaks off. ``slow``: left to `make slow` and
-    `make conformance`.
+    last event and ``ping`` what may come in between and says nothing; ``frame`` makes an event of
+    a JSON text. ``owns_sockets``: the connections are the transport's own, so that no blocked read
+    outlives its call. ``client``: a ready one of that kind is passed in; an async one belongs to
+    its first event loop. ``broken_error``: what an HTTP error is whose text breaks off. ``slow``:
+    left to `make slow` and `make conformance`. ``closes_at_once``: what nobody waits for any more
+    is closed in the moment; where it is false, a read is left behind and ends by the time limit it
+    was given. ``raw``: the events' bytes reach us as they came; where it is false, the SDK reads
+    them. ``checks_packing``: a packed body that lacks its checksum is noticed. ``per_loop``: each
+    event loop has connections of its own. ``rewrites``: the SDK writes requests and answers anew,
+    follows redirects, and makes connections as it likes.
     """
 
     name: str
@@ -72,19 +96,49 @@ class Harness:
     events: tuple[bytes, ...] = (_event("one"), _event("two"), _event("three"))
     end: bytes = b"data: [DONE]\n\n"
     ping: bytes = b": ping\n\n"
+    frame: Callable[..., bytes] = sse
     target: str = "/v1/chat/completions"
+    streamed_target: str = ""
     owns_sockets: bool = True
     client: Literal["none", "sync", "async"] = "none"
     broken_error: str = "status"
     slow: bool = False
+    closes_at_once: bool = True
+    raw: bool = True
+    checks_packing: bool = True
+    per_loop: bool = True
+    rewrites: bool = False
 
     def request(self, streamed: bool) -> WireRequest:
         """The request of that mode."""
         return self.streamed if streamed else self.whole
 
+    def told(self, data: Any) -> Any:
+        """What a whole answer or a list of events says, in a form that two of them can be
+        compared in: where the SDK writes them anew, their meaning."""
+        return data
+
+    def sent(self, request: WireRequest) -> Any:
+        """The JSON of a request, as the server sees it."""
+        return request.body
+
+    def target_of(self, streamed: bool) -> str:
+        """The target of the request of that mode, as the server sees it."""
+        return (self.streamed_target or self.target) if streamed else self.target
+
+    def assert_closed(self, server: ScriptedServer, number: int = -1) -> None:
+        """The server has seen that connection close, where this transport closes at once."""
+        if self.closes_at_once:
+            server.assert_closed(number)
+
+    def padded(self, size: int) -> WireRequest:
+        """The whole request, made large."""
+        body = {**dict(self.whole.body or {}), "padding": "ü" * size}
+        return replace(self.whole, body=body)
+
     def answer_well(self, exchange: Exchange) -> None:
         """The scenario of success, in the mode that was asked for."""
-        if json.loads(exchange.body or b"{}").get("stream"):
+        if self.streamed_target == exchange.target or _asks_for_stream(exchange):
             exchange.begin_stream({"x-request-id": "req_1"})
             for event in self.events:
                 exchange.chunk(event)
@@ -92,6 +146,10 @@ class Harness:
             exchange.end_stream()
         else:
             exchange.answer(json.dumps(self.answer).encode(), headers={"x-request-id": "req_1"})
+
+
+def _asks_for_stream(exchange: Exchange) -> bool:
+    return bool(json.loads(exchange.body or b"{}").get("stream"))
 
 
 def _message_event(data: dict[str, Any]) -> bytes:
@@ -103,8 +161,6 @@ def _text_delta(text: str) -> bytes:
     return _message_event({"type": "content_block_delta", "index": 0, "delta": delta})
 
 
-MESSAGE_STOP = {"type": "message_stop"}
-
 MESSAGES: dict[str, Any] = {
     "whole": WireRequest("/v1/messages", BODY),
     "streamed": WireRequest("/v1/messages", {**BODY, "stream": True}, stream=True),
@@ -115,7 +171,7 @@ MESSAGES: dict[str, Any] = {
         "content": [{"type": "text", "text": "hello"}],
     },
     "events": (_text_delta("one"), _text_delta("two"), _text_delta("three")),
-    "end": _message_event(MESSAGE_STOP),
+    "end": _message_event({"type": "message_stop"}),
     "target": "/v1/messages",
 }
 """A harness's fields in Anthropic's dialect."""
@@ -174,7 +230,9 @@ def _anthropic(url: str, client: str = "") -> Transport:
     )
 
 
-HARNESSES = (
+from tests.transports import native_harnesses  # noqa: E402  # it needs what stands above
+
+HARNESSES: tuple[Harness, ...] = (
     Harness("http", lambda url: HttpTransport(Endpoint(url, proxy=""))),
     Harness(
         "http over an httpx transport of the user's",
@@ -183,6 +241,7 @@ HARNESSES = (
     ),
     *_sdk("OpenAI", "openai", _openai),
     *_sdk("Anthropic", "anthropic", _anthropic, **MESSAGES),
+    *native_harnesses.HARNESSES,
 )
 
 
@@ -208,11 +267,10 @@ def data_of(events: list[WireEvent]) -> list[Any]:
     parsed = []
     for event in events:
         data = event.data
-        if data == "[DONE]":
-            continue
-        value = json.loads(data) if isinstance(data, str | bytes) else data
-        if value != MESSAGE_STOP:
-            parsed.append(value)
+        if isinstance(data, str | bytes) and data != "[DONE]":
+            data = json.loads(data)
+        if data not in END_MARKS:
+            parsed.append(data)
     return parsed
 
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -39,7 +38,7 @@ def test_leaving_a_stream_closes_its_socket(
     assert driver.next(stream) is not None
     with within(AT_ONCE):
         driver.leave(stream)
-    server.assert_closed()
+    harness.assert_closed(server)
     server.play(harness.answer_well)
     driver.call(transport, harness.streamed, scope())
     assert len(server.connections) == 2
@@ -53,7 +52,7 @@ def test_leaving_a_stream_that_never_stops_is_quick(
     assert driver.next(stream) is not None
     with within(AT_ONCE):
         driver.leave(stream)
-    server.assert_closed()
+    harness.assert_closed(server)
 
 
 def test_a_forgotten_stream_closes_its_socket(
@@ -65,12 +64,14 @@ def test_a_forgotten_stream_closes_its_socket(
     stream = driver.open(transport, harness.streamed, scope())
     assert driver.next(stream) is not None
     del stream
-    server.assert_closed()
+    harness.assert_closed(server)
 
 
 def test_connections_are_kept_and_used_again(
     harness: Harness, server: ScriptedServer, driver: SyncDriver, transport: Transport
 ) -> None:
+    if harness.rewrites:
+        pytest.skip("when LiteLLM keeps a connection is its own affair")
     for streamed in (False, True, True, False, True):
         driver.call(transport, harness.request(streamed), scope())
     assert (server.requests, len(server.connections)) == (5, 1)
@@ -94,6 +95,8 @@ def test_a_refusal_keeps_its_connection(
     harness: Harness, server: ScriptedServer, driver: SyncDriver, transport: Transport,
     streamed: bool,
 ) -> None:  # fmt: skip
+    if harness.rewrites:
+        pytest.skip("when LiteLLM keeps a connection is its own affair")
     server.play_in_turn(lambda e: e.answer(b"{}", 429), harness.answer_well)
     with pytest.raises(WireFailure):
         driver.call(transport, harness.request(streamed), scope())
@@ -123,6 +126,8 @@ def test_a_kept_connection_closed_in_the_moment_of_the_request_is_a_cut(
     streamed: bool,
 ) -> None:  # fmt: skip
     """Nobody knows what the server made of the request, so it is not sent again."""
+    if harness.rewrites:
+        pytest.skip("when LiteLLM keeps a connection is its own affair")
     server.play_in_turn(harness.answer_well, lambda exchange: exchange.hang_up())
     driver.call(transport, harness.request(streamed), scope())
     with pytest.raises(WireFailure) as caught:
@@ -191,16 +196,16 @@ def test_close_may_be_called_twice_and_the_transport_used_again(
     driver.close(transport)
     driver.close(transport)
     if harness.owns_sockets:
-        server.assert_closed()
+        harness.assert_closed(server)
         driver.call(transport, harness.whole, scope())
 
 
 def test_a_large_request_body_arrives_whole(
     harness: Harness, server: ScriptedServer, driver: SyncDriver, transport: Transport
 ) -> None:
-    body = {**dict(harness.whole.body or {}), "padding": "ü" * 3_000_000}
-    driver.call(transport, replace(harness.whole, body=body), scope())
-    assert json.loads(server.exchanges[0].body) == body
+    request = harness.padded(3_000_000)
+    driver.call(transport, request, scope())
+    assert json.loads(server.exchanges[0].body) == harness.sent(request)
 
 
 def _until(condition: Callable[[], bool]) -> None:

@@ -32,9 +32,14 @@ def test_thirty_threads_at_once(harness: Harness, server: ScriptedServer, stream
         for _ in range(4):
             limits = scope(whole=not streamed)
             if streamed:
-                done += len(data_of(list(transport.stream(harness.streamed, limits)))) == 3
+                done += (
+                    len(harness.told(data_of(list(transport.stream(harness.streamed, limits)))))
+                    == 3
+                )
             else:
-                done += json_of(transport.send(harness.whole, limits)) == harness.answer
+                done += harness.told(
+                    json_of(transport.send(harness.whole, limits))
+                ) == harness.told(harness.answer)
         return done
 
     with ThreadPoolExecutor(30) as pool:
@@ -52,9 +57,9 @@ def test_fifty_tasks_at_once(harness: Harness, server: ScriptedServer, streamed:
         limits = scope(whole=not streamed)
         if streamed:
             stream = await transport.astream(harness.streamed, limits)  # type: ignore[attr-defined]
-            return len(data_of([event async for event in stream])) == 3
+            return len(harness.told(data_of([event async for event in stream]))) == 3
         answer = await transport.asend(harness.whole, limits)  # type: ignore[attr-defined]
-        return bool(json_of(answer) == harness.answer)
+        return bool(harness.told(json_of(answer)) == harness.told(harness.answer))
 
     async def main() -> None:
         transport = harness.make(server.url)
@@ -64,7 +69,8 @@ def test_fifty_tasks_at_once(harness: Harness, server: ScriptedServer, streamed:
 
     asyncio.run(main())
     assert server.requests == 100
-    assert len(server.connections) <= 50
+    if not harness.rewrites:
+        assert len(server.connections) <= 50
 
 
 def test_one_call_cancelled_among_many_leaves_the_others_alone(
@@ -114,9 +120,11 @@ def test_three_asyncio_runs_in_a_row(
         for _ in range(2):
             if streamed:
                 stream = await transport.astream(harness.streamed, scope())
-                assert len(data_of([event async for event in stream])) == 3
+                assert len(harness.told(data_of([event async for event in stream]))) == 3
             else:
-                assert json_of(await transport.asend(harness.whole, scope())) == harness.answer
+                assert harness.told(
+                    json_of(await transport.asend(harness.whole, scope()))
+                ) == harness.told(harness.answer)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -134,8 +142,9 @@ def test_three_asyncio_runs_in_a_row(
         assert (server.requests, len(server.connections)) == (2, 1)
         return
     assert server.requests == 6
-    if harness.client == "none":
-        assert len(server.connections) == 3, "one connection per loop, used twice"
+    if harness.client == "none" and not harness.rewrites:
+        expected = 3 if harness.per_loop else 1
+        assert len(server.connections) == expected, "one connection per loop, used twice"
     if harness.owns_sockets:
         assert [str(w.message) for w in caught] == []
         for number in range(3):
@@ -157,7 +166,7 @@ def test_a_loop_closed_without_ceremony_leaves_no_warning(
         loop.close()
         del loop
         gc.collect()
-        server.assert_closed()
+        harness.assert_closed(server)
         asyncio.run(transport.asend(harness.whole, scope()))
         gc.collect()
     assert [str(w.message) for w in caught if issubclass(w.category, ResourceWarning)] == []

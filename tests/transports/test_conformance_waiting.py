@@ -51,7 +51,7 @@ def test_a_stall_before_the_headers_times_out(
             transport, harness.request(streamed), scope(whole=not streamed, **{phase: SHORT})
         )
     assert (caught.value.kind, caught.value.phase) == ("timeout", phase)
-    server.assert_closed()
+    harness.assert_closed(server)
     assert server.requests == 1
 
 
@@ -62,7 +62,7 @@ def test_a_stall_in_a_whole_body_times_out(
     with within(SHORT + AT_ONCE), pytest.raises(WireFailure) as caught:
         driver.send(transport, harness.whole, scope(whole=True, total=SHORT))
     assert (caught.value.kind, caught.value.phase) == ("timeout", "total")
-    server.assert_closed()
+    harness.assert_closed(server)
 
 
 @pytest.mark.parametrize("noise", ["silence", "pings"])
@@ -78,7 +78,7 @@ def test_a_stall_in_a_stream_is_idle_however_much_it_pings(
     with within(SHORT + AT_ONCE), pytest.raises(WireFailure) as caught:
         driver.next(stream)
     assert (caught.value.kind, caught.value.phase) == ("timeout", "idle")
-    server.assert_closed()
+    harness.assert_closed(server)
 
 
 def test_pings_do_not_put_off_the_first_token(
@@ -92,7 +92,7 @@ def test_pings_do_not_put_off_the_first_token(
     with within(SHORT + AT_ONCE), pytest.raises(WireFailure) as caught:
         driver.call(transport, harness.streamed, scope(first_token=SHORT, idle=SHORT / 3))
     assert (caught.value.kind, caught.value.phase) == ("timeout", "first_token")
-    server.assert_closed()
+    harness.assert_closed(server)
 
 
 def test_total_ends_a_stream_that_never_stops(
@@ -104,7 +104,7 @@ def test_total_ends_a_stream_that_never_stops(
     with within(2 * SHORT + AT_ONCE), pytest.raises(WireFailure) as caught:
         driver.call(transport, harness.streamed, scope(total=2 * SHORT, idle=1.0))
     assert (caught.value.kind, caught.value.phase) == ("timeout", "total")
-    server.assert_closed()
+    harness.assert_closed(server)
 
 
 def test_a_slow_consumer_is_no_silent_provider(
@@ -131,7 +131,7 @@ def test_a_slow_consumer_is_no_silent_provider(
     hurry.set()
     limits.resume()
     rest = driver.read(stream, limits)
-    assert len(data_of([first, *rest])) == 2
+    assert len(harness.told(data_of([first, *rest]))) == 2
 
 
 async def test_a_slow_consumer_on_a_running_loop_is_no_silent_provider(
@@ -162,7 +162,7 @@ async def test_a_slow_consumer_on_a_running_loop_is_no_silent_provider(
     async for event in stream:
         events.append(event)
         limits.resume()
-    assert len(data_of(events)) == 3
+    assert len(harness.told(data_of(events))) == 3
     await transport.aclose()
 
 
@@ -176,7 +176,7 @@ def test_operation_timeout_bounds_the_start(
     with within(SHORT + AT_ONCE), pytest.raises(WireFailure) as caught:
         driver.call(transport, harness.request(streamed), limits)
     assert (caught.value.kind, caught.value.phase) == ("timeout", "first_token")
-    server.assert_closed()
+    harness.assert_closed(server)
 
 
 def test_a_call_out_of_time_sends_nothing(
@@ -203,7 +203,7 @@ def test_cancel_while_waiting_for_the_headers(
     with cancelled_when(server.stalled, token):
         driver.call(transport, harness.request(streamed), scope(token=token, whole=not streamed))
     if harness.owns_sockets:
-        server.assert_closed()
+        harness.assert_closed(server)
     assert server.requests == 1
 
 
@@ -211,13 +211,15 @@ def test_cancel_on_a_reused_connection(
     harness: Harness, server: ScriptedServer, driver: SyncDriver, transport: Transport,
     streamed: bool,
 ) -> None:  # fmt: skip
+    if harness.rewrites:
+        pytest.skip("when LiteLLM keeps a connection is its own affair")
     driver.call(transport, harness.request(streamed), scope())
     server.play(stall)
     token = CancellationToken()
     with cancelled_when(server.stalled, token):
         driver.call(transport, harness.request(streamed), scope(token=token))
     if harness.owns_sockets:
-        server.assert_closed()
+        harness.assert_closed(server)
     assert len(server.connections) == 1
     server.play(harness.answer_well)
     driver.call(transport, harness.request(streamed), scope())
@@ -231,7 +233,7 @@ def test_cancel_in_the_middle_of_a_whole_body(
     token = CancellationToken()
     with cancelled_when(server.stalled, token):
         driver.send(transport, harness.whole, scope(token=token))
-    server.assert_closed()
+    harness.assert_closed(server)
 
 
 @pytest.mark.parametrize("noise", ["silence", "pings"])
@@ -246,7 +248,7 @@ def test_cancel_in_the_middle_of_a_stream(
     assert driver.next(stream) is not None
     with cancelled_when(server.stalled, token):
         driver.next(stream)
-    server.assert_closed()
+    harness.assert_closed(server)
     driver.leave(stream)
     assert driver.next(stream) is None
 
@@ -297,7 +299,7 @@ def test_a_cancelled_task_closes_its_socket(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.to_thread(server.assert_closed)
+        await asyncio.to_thread(harness.assert_closed, server)
         await transport.aclose()
 
     asyncio.run(main())
@@ -316,7 +318,7 @@ def test_a_cancelled_task_closes_its_open_stream(harness: Harness, server: Scrip
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.to_thread(server.assert_closed)
+        await asyncio.to_thread(harness.assert_closed, server)
         await transport.aclose()
 
     asyncio.run(main())
@@ -348,5 +350,5 @@ def test_an_interrupt_passes_and_closes_the_socket(
         thread.join()
         signal.signal(signal.SIGALRM, before)
     if harness.owns_sockets:
-        server.assert_closed()
+        harness.assert_closed(server)
     transport.close()
