@@ -109,7 +109,7 @@ def listening(logger: logging.Logger, level: int) -> bool:
     """Whether a record of ``level`` would reach a handler that does something with it."""
     if not logger.isEnabledFor(level):
         return False
-    current: logging.Logger | None = logger
+    current: logging.Logger | None = getattr(logger, "logger", logger)  # beneath a LoggerAdapter
     while current is not None:
         for handler in current.handlers:
             if handler.level <= level and not isinstance(handler, logging.NullHandler):

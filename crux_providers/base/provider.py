@@ -6,12 +6,14 @@ all calling, classifying and streaming is here, once.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Self, cast
 
 from ..config.declaration import ProviderDeclaration
+from ..config.errors import ConfigError
 from .abandon import asleep, sleep
 from .cancellation import CancellationToken
 from .errors import (
@@ -24,10 +26,11 @@ from .errors import (
 )
 from .flow import Attempt
 from .interfaces import Codec, Transport
-from .logging import LogContext, get_logger
+from .logging import LogContext, get_logger, log_event
 from .models import ChatRequest, ChatResponse, ModelRegistrySnapshot, parse_structured
 from .observing import observe_end, observe_error, observe_first, observe_success
 from .ports import load, resolve
+from .provider_call import CallOptions as CallOptions
 from .provider_call import PreparedCall, aevents_of, events_of
 from .provider_settings import kept_headers, make_endpoint, resolve_base_url, resolve_key
 from .retry import RetryConfig
@@ -39,16 +42,6 @@ from .streaming_adapter import (
 )
 from .timeouts import CallScope, TimeoutConfig, get_timeout_config
 from .wire import Endpoint, WireRequest, WireResponse
-
-
-@dataclass(frozen=True, slots=True)
-class CallOptions:
-    """What one call may change: limits, the cancel switch, retries after the first request."""
-
-    timeouts: TimeoutConfig | None = None
-    token: CancellationToken | None = None
-    max_retries: int | None = None
-
 
 _NO_OPTIONS = CallOptions()
 
@@ -209,14 +202,26 @@ class BaseProvider:
             found = self._codecs[dialect] = (cast(Codec, module), options)
         return found
 
-    def _call(self, request: ChatRequest, *, stream: bool, options: CallOptions) -> PreparedCall:
-        model = request.model or self.default_model()
+    def _model_of(self, request: ChatRequest) -> str:
+        """The request's model, else the default one; raises ``bad_request`` where there is none."""
+        if request.model:
+            return request.model
+        try:
+            model = self.default_model()
+        except ConfigError as exc:  # a provider may look its default up in config.yaml
+            raise ProviderError(
+                ErrorCode.BAD_REQUEST, str(exc), provider=self.provider_name, cause=exc
+            ) from exc
         if not model:
             raise ProviderError(
                 ErrorCode.BAD_REQUEST,
                 f"{self.provider_name} has no default model: name one",
                 provider=self.provider_name,
             )
+        return model
+
+    def _call(self, request: ChatRequest, *, stream: bool, options: CallOptions) -> PreparedCall:
+        model = self._model_of(request)
         try:
             request = self.prepare(replace(request, model=model))
             codec, codec_options = self._codec(self.dialect_for(model))
@@ -309,7 +314,11 @@ class BaseProvider:
         if not known:
             if passes_through(exc):
                 raise exc
-            get_logger().error("chat.unclassified", exc_info=exc)
+            log_event(
+                get_logger(), logging.ERROR, "chat.unclassified", exc_info=exc,
+                provider=self.provider_name, model=call.model, operation="chat", stage="answer",
+                failure_class=type(exc).__name__, error_code=str(error.code),
+            )  # fmt: skip
         observe_error(self.provider_name, call.model, error, mode="whole")
         return error
 
@@ -382,7 +391,10 @@ class BaseProvider:
         return prepared
 
     def _adapter(self, request: ChatRequest, options: CallOptions) -> dict[str, Any]:
-        model = request.model or self.default_model() or ""
+        try:
+            model = self._model_of(request)
+        except ProviderError:
+            model = ""  # the start of the stream says so, as its terminal event
         retries = self._max_retries if options.max_retries is None else options.max_retries
         retry = RetryConfig(max_attempts=1 + retries)
         name = self.provider_name

@@ -20,6 +20,15 @@ from .wire import WireRequest
 
 
 @dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What one call may change: limits, the cancel switch, retries after the first request."""
+
+    timeouts: TimeoutConfig | None = None
+    token: CancellationToken | None = None
+    max_retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedCall:
     """A request made ready: whose it is, the codec, the HTTP call, the limits."""
 

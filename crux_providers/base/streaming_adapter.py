@@ -18,7 +18,13 @@ from .events import ChatStreamEvent
 from .flow import Attempt, AttemptFlow, attempts
 from .logging import LogContext, get_logger
 from .retry import RetryConfig
-from .streaming_lifecycle import Hook, StreamLifecycle, Translator, starter_parts
+from .streaming_lifecycle import (
+    CLOSED_EARLY,
+    Hook,
+    StreamLifecycle,
+    Translator,
+    starter_parts,
+)
 from .timeouts import CallScope, TimeoutConfig, get_timeout_config
 
 RetryFactory = Callable[[str], RetryConfig | None]
@@ -68,7 +74,7 @@ class _AdapterBase:
         return attempts(retry, random.random)
 
     def _begin_attempt(self, step: Attempt) -> CallScope:
-        self.lifecycle.attempt = step.number
+        self.lifecycle.begin_attempt(step.number)
         self.scope = CallScope(self.timeouts, self.token)
         return self.scope
 
@@ -154,7 +160,7 @@ class BaseStreamingAdapter(_AdapterBase):
                 if life.note(event):
                     self.scope.committed()
             if life.emitted:
-                break
+                return held, iterator  # what was counted is handed out, cancelled or not
         self.token.raise_if_cancelled()
         return held, iterator
 
@@ -172,7 +178,7 @@ class _OwnedSource:
         return self._stream
 
     def close(self) -> None:
-        _close(self._stream)
+        self._adapter.lifecycle.close_quietly(self._stream)
 
 
 class _ForeignSource:
@@ -199,13 +205,7 @@ class _ForeignSource:
             yield native
 
     def close(self) -> None:
-        self._reader.close(lambda: _close(self._stream))
-
-
-def _close(stream: Any) -> None:
-    close = getattr(stream, "close", None)
-    if callable(close):
-        close()
+        self._reader.close(lambda: self._adapter.lifecycle.close_quietly(self._stream))
 
 
 class StreamController:
@@ -245,8 +245,15 @@ class StreamController:
         self._adapter.token.cancel(reason)
 
     def close(self) -> None:
-        """Leave early: the socket is closed, the finalize record written. Safe to call twice."""
-        self._events.close()  # type: ignore[attr-defined]  # run() is a generator
+        """Leave early: the socket is closed, the finalize record written.
+
+        Safe to call twice, and from another thread: a reader that is inside ends at once with
+        the terminal event of a cancelled stream.
+        """
+        try:
+            self._events.close()  # type: ignore[attr-defined]  # run() is a generator
+        except ValueError:  # another thread is inside the generator
+            self._adapter.token.cancel(CLOSED_EARLY)
 
     def __enter__(self) -> StreamController:
         return self
@@ -332,7 +339,7 @@ class AsyncBaseStreamingAdapter(_AdapterBase):
                 if life.note(event):
                     self.scope.committed()
             if life.emitted:
-                break
+                return held
         self.token.raise_if_cancelled()
         return held
 
@@ -370,15 +377,16 @@ class _AsyncSource:
 
     async def aclose(self) -> None:
         aclose = getattr(self._stream, "aclose", None)
+        life = self._adapter.lifecycle
         if aclose is None:
-            _close(self._stream)
+            life.close_quietly(self._stream)
             return
         try:
             await aclose()
-        except RuntimeError:
-            if self._adapter.owned:
-                raise
-            # an abandoned read is still inside the generator: it ends with its task
+        except Exception as exc:  # noqa: BLE001  # foreign code; the stream is over whatever it says
+            # An abandoned read is still inside the generator: it ends with its task.
+            if not getattr(self._stream, "ag_running", False):
+                life.close_failed(exc)
 
 
 async def _plain(iterable: Any) -> AsyncIterator[Any]:
@@ -419,8 +427,17 @@ class AsyncStreamController:
         self._adapter.token.cancel(reason)
 
     async def aclose(self) -> None:
-        """Leave early: the socket is closed, the finalize record written. Safe to call twice."""
-        await self._events.aclose()  # type: ignore[attr-defined]  # run() is a generator
+        """Leave early: the socket is closed, the finalize record written.
+
+        Safe to call twice, and from another task: a reader that is inside ends at once with the
+        terminal event of a cancelled stream.
+        """
+        try:
+            await self._events.aclose()  # type: ignore[attr-defined]  # run() is a generator
+        except RuntimeError:
+            if not getattr(self._events, "ag_running", False):
+                raise
+            self._adapter.token.cancel(CLOSED_EARLY)  # another task is inside the generator
 
     async def __aenter__(self) -> AsyncStreamController:
         return self
