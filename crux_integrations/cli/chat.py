@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import AS_JSON, ROUTES_FILE, fail, show_json
+from .options import AS_JSON, ROUTES_FILE, fail, show_json, show_logs
 
 
 @click.command()
@@ -30,30 +30,17 @@ def chat(
     """Ask once and stream the answer; exits 1 where no answer came."""
     from crux_integrations.router.router import CallOptions, Router
     from crux_providers.base import ChatRequest, Message, ProviderError
-    from crux_providers.config import defaults
 
     text = words or prompt
     if not text:
         raise click.UsageError('say something: crux chat "..."')
     if route and (model or provider):
         raise click.UsageError("--route and --model exclude each other")
-    target = None
-    if model or provider:
-        if model and ":" in model and not provider:
-            target = model
-        else:
-            provider = provider or defaults.DEFAULT_PROVIDER
-            if model is None:
-                from crux_providers.base import ProviderFactory
-
-                model = ProviderFactory.create(provider).default_model()
-            if not model:
-                raise click.UsageError(f"{provider} has no default model: add --model")
-            target = f"{provider}:{model}"
+    show_logs()
     request = ChatRequest(messages=[Message("user", text)])
     try:
+        options = CallOptions(model=_target(provider, model))
         with Router(routes_file) as router:
-            options = CallOptions(model=target)
             if as_json:
                 response = router.generate(request, route or "default", options=options)
                 show_json(
@@ -71,6 +58,22 @@ def chat(
             click.echo()
     except ProviderError as error:
         return fail(str(error))
+    except OSError as error:  # a routes file that cannot be read
+        return fail(f"{error.filename or 'routes file'}: {error.strerror or error}")
     except ValueError as error:
         return fail(str(error), 2)
     return 0
+
+
+def _target(provider: str | None, model: str | None) -> str | None:
+    """``provider:model`` of a call that names either; None leaves it to the route."""
+    if not (provider or model) or (model and ":" in model and not provider):
+        return model
+    from crux_providers.base import ProviderFactory
+    from crux_providers.config import defaults
+
+    name = provider or defaults.DEFAULT_PROVIDER
+    model = model or ProviderFactory.create(name).default_model()
+    if not model:
+        raise click.UsageError(f"{name} has no default model: add --model")
+    return f"{name}:{model}"

@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, str] = {
     "demo": "demo:demo",
     "chat": "chat:chat",
     "routes": "routes:routes",
+    "benchmark": "benchmark:benchmark",
     "replay": "replay:replay",
 }
 """name → ``module:command`` in this folder, in the order that ``crux --help`` shows."""
