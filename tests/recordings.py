@@ -197,6 +197,11 @@ def _status_in(data: bytes) -> int:
     return code if isinstance(code, int) else 400
 
 
+def read(folder: Path, file: str) -> Session:
+    """One file of recorded exchanges, wherever it lies: the project's own cassettes too."""
+    return _session(folder, file)
+
+
 @cache
 def _session(folder: Path, file: str) -> Session:
     with (folder / file).open(encoding="utf-8", newline="") as source:
