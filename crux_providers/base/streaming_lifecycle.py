@@ -246,7 +246,10 @@ class StreamLifecycle:
         return max((self._first_at - self._started_at) * 1000, 1e-3)
 
     def classify(self, exc: BaseException) -> ProviderError:
-        """An exception as this stream's error: after content a timeout is ``transient``."""
+        """An exception as this stream's error: after content a timeout is ``transient``.
+
+        Raises the exception itself where it is a test's own (a cassette's miss).
+        """
         if passes_through(exc):
             self.closed_early()
             raise exc
@@ -403,7 +406,10 @@ def _unmarked(events: Sequence[ChatStreamEvent]) -> Sequence[ChatStreamEvent]:
 
 
 def as_events(value: Any) -> Sequence[ChatStreamEvent]:
-    """What a translator may return, as events: None, text, an event, or an iterable of these."""
+    """What a translator may return, as events: None, text, an event, or an iterable of these.
+
+    Raises TypeError for anything else.
+    """
     match value:
         case None | "":
             return ()

@@ -76,5 +76,5 @@ def openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
     """A server that is OpenAI to everything in this test."""
     with ScriptedServer(answer) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-a-real-looking-key-1234567890")
+        monkeypatch.setenv("OPENAI_API_KEY", "as-real-as-a-key-can-be")
         yield server

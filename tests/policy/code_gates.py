@@ -153,6 +153,73 @@ def _named_values(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                 yield from ((arg.arg, value) for arg, value in pairs if value is not None)
 
 
+def numbers_not_repeated(root: Path) -> Report:
+    """No number of ``config/defaults.py`` from 100 on is written again where defaults are used.
+
+    In providers' folders, persistence and the command line. Smaller ones mean many things.
+    """
+    home = "crux_providers/config/defaults.py"
+    users = (
+        "crux_providers/persistence",
+        "crux_integrations/cli",
+        *provider_folders(root).values(),
+    )
+    owned: set[float] = set()
+    findings = []
+    for file in sources(root):
+        if file.path == home:
+            owned = {value for node in ast.walk(file.tree) if (value := _large(node)) is not None}
+    for file in sources(root):
+        if file.path == home or not file.is_below(*users):
+            continue
+        for node in ast.walk(file.tree):
+            if (value := _large(node)) in owned:
+                findings.append(file.at(node, f"{value:g} is a default; import it from there"))
+    return Report(len(owned), tuple(findings))
+
+
+def _large(node: ast.AST) -> float | None:
+    match node:
+        case ast.Constant(value=bool()):
+            return None
+        case ast.Constant(value=int() | float() as value) if value >= 100:
+            return float(value)
+        case ast.BinOp(left=ast.Constant(), right=ast.Constant()):
+            made = eval(compile(ast.Expression(node), "", "eval"))  # two numbers
+            return float(made) if isinstance(made, (int, float)) and made >= 100 else None
+        case _:
+            return None
+
+
+def public_raises(root: Path) -> Report:
+    """A public function of ``base`` or ``config`` that raises says so, or whose twin it is."""
+    examined, findings = 0, []
+    for file in sources(root):
+        if not file.is_below("crux_providers/base", "crux_providers/config"):
+            continue
+        for owner, node in _public(file.tree.body):
+            if isinstance(node, ast.ClassDef) or not _raises(node):
+                continue
+            examined += 1
+            said = f"{ast.get_docstring(node)} {ast.get_docstring(owner) if owner else ''}".lower()
+            if not any(word in said for word in ("raise", "refuse", "async twin")):
+                findings.append(file.at(node, f"{node.name} does not say what it raises"))
+    return Report(examined, tuple(findings))
+
+
+def _raises(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    inside: list[ast.AST] = list(function.body)
+    while inside:
+        match inside.pop():
+            case ast.Raise(exc=ast.expr()):
+                return True
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda():
+                pass
+            case node:
+                inside.extend(ast.iter_child_nodes(node))
+    return False
+
+
 def public_docstrings(root: Path) -> Report:
     """Every public module, class, function and method says what it is.
 
