@@ -159,36 +159,37 @@ def numbers_not_repeated(root: Path) -> Report:
     In providers' folders, persistence and the command line. Smaller ones mean many things.
     """
     home = "crux_providers/config/defaults.py"
-    users = (
-        "crux_providers/persistence",
-        "crux_integrations/cli",
-        *provider_folders(root).values(),
-    )
-    owned: set[float] = set()
-    findings = []
-    for file in sources(root):
-        if file.path == home:
-            owned = {value for node in ast.walk(file.tree) if (value := _large(node)) is not None}
-    for file in sources(root):
-        if file.path == home or not file.is_below(*users):
-            continue
-        for node in ast.walk(file.tree):
-            if (value := _large(node)) in owned:
-                findings.append(file.at(node, f"{value:g} is a default; import it from there"))
+    users = ["crux_providers/persistence", "crux_integrations/cli"]
+    users += provider_folders(root).values()
+    files = list(sources(root))
+    owned = {value for f in files if f.path == home for value, _ in _large_numbers(f.tree)}
+    findings = [
+        file.at(node, f"{value:g} is a default; import it from {home}")
+        for file in files
+        if file.is_below(*users)
+        for value, node in _large_numbers(file.tree)
+        if value in owned
+    ]
     return Report(len(owned), tuple(findings))
 
 
-def _large(node: ast.AST) -> float | None:
-    match node:
-        case ast.Constant(value=bool()):
-            return None
-        case ast.Constant(value=int() | float() as value) if value >= 100:
-            return float(value)
-        case ast.BinOp(left=ast.Constant(), right=ast.Constant()):
-            made = eval(compile(ast.Expression(node), "", "eval"))  # two numbers
-            return float(made) if isinstance(made, (int, float)) and made >= 100 else None
-        case _:
-            return None
+def _large_numbers(tree: ast.Module) -> Iterator[tuple[float, ast.AST]]:
+    """The numbers from 100 on with their nodes; a product of numbers counts as what it makes."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        match node:
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+                if value >= 100:
+                    yield float(value), node
+            case ast.BinOp(
+                left=ast.Constant(value=int() | float() as left),
+                op=ast.Mult(),
+                right=ast.Constant(value=int() | float() as right),
+            ):
+                yield float(left * right), node
+            case _:
+                todo.extend(ast.iter_child_nodes(node))
 
 
 def public_raises(root: Path) -> Report:
