@@ -29,9 +29,10 @@ PROPERTY = "contract"
 
 
 def rows_of(nodeid: str) -> list[str]:
-    """The rows that :data:`TESTS` gives the test (a file's rows count for each test in it)."""
+    """The rows that :data:`TESTS` gives the test, its function and its file."""
     function = nodeid.partition("[")[0]
-    return [*_mapped().get(function, ()), *_mapped().get(function.partition("::")[0], ())]
+    names = dict.fromkeys((nodeid, function, function.partition("::")[0]))
+    return [row for name in names for row in _mapped().get(name, ())]
 
 
 def mark(items: Iterable[pytest.Item]) -> None:
@@ -102,6 +103,7 @@ class Collector:
         self.rows = {number: Row(number, name) for number, name in ROWS.items()}
         self.troubles: list[str] = []
         self.seen: set[str] = set()
+        self.functions: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take one phase of one test."""
@@ -109,7 +111,8 @@ class Collector:
         if report.when != "call" and report.outcome == "passed":
             return
         function = report.nodeid.partition("[")[0]
-        self.seen.add(function)
+        self.seen.update((report.nodeid, function, function.partition("::")[0]))
+        self.functions.add(function)
         word = report.outcome
         if word == "skipped":
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else "xfailed"
@@ -155,7 +158,7 @@ def run(arguments: list[str], stream: io.StringIO) -> Collector:
     if code == pytest.ExitCode.USAGE_ERROR or code == pytest.ExitCode.INTERNAL_ERROR:
         collector.troubles.append("pytest could not run the tests")
     for name in sorted(_mapped()):
-        if not any(seen == name or seen.startswith(f"{name}::") for seen in collector.seen):
+        if name not in collector.seen:
             collector.troubles.append(f"no such test, or it did not run: {name}")
     return collector
 
@@ -187,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
             _print(row)
         print(*collector.troubles, sep="\n")
         print(
-            f"{len(shown)} rows, {len(bad)} not shown, {len(collector.seen)} tests, "
+            f"{len(shown)} rows, {len(bad)} not shown, {len(collector.functions)} tests, "
             f"{len(collector.troubles)} troubles"
         )
         if bad or collector.troubles:

@@ -29,6 +29,8 @@ from crux_providers.base.interfaces import (
 )
 from crux_providers.base.provider import BaseOpenAIStyleProvider, BaseProvider
 from crux_providers.base.retry import RetryConfig
+from crux_providers.base.timeouts import get_timeout_config
+from crux_providers.config import defaults
 from crux_providers.config.declaration import declarations
 from tests.providers.played import HOWS, NAMES, Played, good, refused, wire_of
 
@@ -144,6 +146,20 @@ def test_api_chooses_the_endpoint_of_openai() -> None:
         assert played.requests[0].url.path == path
     with pytest.raises(ValueError, match="auto"):
         ProviderFactory.create("openai", api="completions")
+
+
+@EACH
+@pytest.mark.contract(94, 186, "S3")
+def test_limits_come_from_one_place(name: str) -> None:
+    assert ProviderFactory.create(name).timeouts == get_timeout_config()
+    assert get_timeout_config().connect == defaults.TIMEOUT_CONNECT_S
+    made = ProviderFactory.create(name, timeout=3, idle_timeout=2)
+    assert (made.timeouts.first_token, made.timeouts.idle) == (3.0, 2)
+    limits = {"connect": 1, "first_token": 2, "total": 9}
+    made = ProviderFactory.create(name, timeout=limits)
+    assert {word: getattr(made.timeouts, word) for word in limits} == limits
+    with pytest.raises(ValueError, match="it takes connect"):
+        ProviderFactory.create(name, timeout={"read": 1})
 
 
 # -- retries --------------------------------------------------------------------------------------

@@ -237,3 +237,22 @@ def test_keys_in_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert keys.get_api_key("openai") == "sk-of-dotenv"
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
     assert keys.get_api_key("openai") == "sk-of-the-environment"
+
+
+@pytest.mark.contract(100, 102, 127)
+def test_a_record_says_who_what_when_and_what_was_done_instead(
+    crux_db: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from crux_providers.base.get_models_base import run_fetcher, save_provider_models
+
+    def fetch() -> Any:
+        raise ConnectionError("no network")
+
+    save_provider_models("openai", [{"id": "gpt-4o"}])
+    assert [model["id"] for model in run_fetcher("openai", fetch)] == ["gpt-4o"]
+    (record,) = [json.loads(r.getMessage()) for r in caplog.records]
+    usual = ("provider", "operation", "stage", "failure_class", "fallback_used")
+    assert {name: record[name] for name in usual} == {
+        "provider": "openai", "operation": "fetch_models", "stage": "start",
+        "failure_class": "ConnectionError", "fallback_used": True,
+    }  # fmt: skip
