@@ -299,6 +299,33 @@ def test_what_proves_nothing_is_not_written(name: str, how: str, crux_db: Path) 
     assert load_observed(name) == {}
 
 
+@HOW
+@pytest.mark.contract(139, 141)
+def test_a_refusal_that_names_the_parameter_is_written(how: str, crux_db: Path) -> None:
+    words = "Unsupported parameter: 'response_format' is not supported with this model."
+    error = {"message": words, "param": "response_format", "code": "unsupported_parameter"}
+    played = Played("openai", lambda request: httpx.Response(400, json={"error": error}))
+    with pytest.raises(ProviderError) as caught:
+        played.call(how, dataclasses.replace(REQUEST, response_format="json_object"))
+    assert (caught.value.code, caught.value.feature) == (ErrorCode.UNSUPPORTED, "json_output")
+    expected = {"json_output": False}
+    if "stream" in how:
+        expected["structured_streaming"] = False
+    assert load_observed("openai") == {"m-1": expected}
+
+
+@HOW
+@pytest.mark.contract(141)
+def test_a_refusal_to_stream_structure_is_of_that_mode(how: str, crux_db: Path) -> None:
+    words = "response_format` does not support streaming"
+    played = Played(
+        "openai", lambda request: httpx.Response(400, json={"error": {"message": words}})
+    )
+    with pytest.raises(ProviderError):
+        played.call(how, dataclasses.replace(REQUEST, response_format="json_object"))
+    assert load_observed("openai") == {"m-1": {"structured_streaming": False}}
+
+
 @EACH
 @pytest.mark.contract(66, 142)
 def test_a_token_is_a_token_however_the_stream_ends(name: str, crux_db: Path) -> None:

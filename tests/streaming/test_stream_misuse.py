@@ -21,6 +21,7 @@ from crux_providers.base.streaming_adapter import (
     BaseStreamingAdapter,
     StreamController,
 )
+from crux_providers.base.timeouts import TimeoutConfig
 from tests.streaming.adapters import (
     BOTH,
     adapter_arguments,
@@ -275,6 +276,26 @@ def test_a_translator_that_makes_nothing_usable_skips_the_chunk(run: Any) -> Non
     assert [e.delta for e in events] == ["a", "e", None]
     assert only_terminal(events).error is None
     assert controller.metrics.skipped == 3
+
+
+@BOTH
+@pytest.mark.contract(67, 86, "S3")
+def test_the_total_that_is_over_after_content_is_transient(run: Any) -> None:
+    release = threading.Event()
+
+    async def astall() -> Any:
+        yield "a"
+        await asyncio.sleep(30)
+
+    def stall() -> Iterator[str]:
+        yield "a"
+        release.wait(30)
+
+    limits = TimeoutConfig(first_token=5, idle=5, total=0.05, explicit=True)
+    events, _ = run(astall if run is run_async else stall, timeouts=limits)
+    assert [e.delta for e in events] == ["a", None]
+    assert only_terminal(events).error == "transient:operation timed out (total)"
+    release.set()
 
 
 @pytest.mark.contract(97, 102)
