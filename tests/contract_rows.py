@@ -288,6 +288,3 @@ ROWS: dict[str, str] = {
     "S64": "errors inside a good answer",
     "S65": "malformed bytes are never internal",
 }
-
-WITHOUT_TEST_WHERE_SKIPPED = frozenset[str]()
-"""Rows that only a service of the machine can show: where it is not there, a skip is no gap."""

@@ -6,7 +6,6 @@ all calling, classifying and streaming is here, once.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -26,12 +25,12 @@ from .errors import (
 )
 from .flow import Attempt
 from .interfaces import Codec, Transport
-from .logging import LogContext, get_logger, log_event
+from .logging import LogContext
 from .models import ChatRequest, ChatResponse, ModelRegistrySnapshot, parse_structured
 from .observing import observe_end, observe_error, observe_first, observe_success
 from .ports import load, resolve
 from .provider_call import CallOptions as CallOptions
-from .provider_call import PreparedCall, aevents_of, events_of
+from .provider_call import PreparedCall, aevents_of, events_of, unclassified
 from .provider_settings import kept_headers, make_endpoint, resolve_base_url, resolve_key
 from .retry import RetryConfig
 from .streaming_adapter import (
@@ -229,6 +228,8 @@ class BaseProvider:
             wire = self.adjust(wire, request)
         except ProviderError as error:
             raise error.locate(self.provider_name, model) from error.cause
+        except Exception as exc:  # a value of a type that nobody expects
+            raise unclassified(self.provider_name, model, exc) from exc
         retries = self._max_retries if options.max_retries is None else options.max_retries
         return PreparedCall(
             self.provider_name,
@@ -309,24 +310,17 @@ class BaseProvider:
         return response
 
     def _classify(self, call: PreparedCall, exc: Exception) -> ProviderError:
-        known = isinstance(exc, ProviderError | WireFailure | OSError)
-        error = self._as_error(call.codec, exc).locate(self.provider_name, call.model)
-        if not known:
-            if passes_through(exc):
-                raise exc
-            log_event(
-                get_logger(), logging.ERROR, "chat.unclassified", exc_info=exc,
-                provider=self.provider_name, model=call.model, operation="chat", stage="answer",
-                failure_class=type(exc).__name__, error_code=str(error.code),
-            )  # fmt: skip
+        if isinstance(exc, WireFailure):
+            error = call.codec.classify(exc)
+        elif isinstance(exc, ProviderError | OSError):
+            error = classify_exception(exc)
+        elif passes_through(exc):
+            raise exc
+        else:
+            error = unclassified(self.provider_name, call.model, exc)
+        error.locate(self.provider_name, call.model)
         observe_error(self.provider_name, call.model, error, mode="whole")
         return error
-
-    @staticmethod
-    def _as_error(codec: Codec, exc: BaseException) -> ProviderError:
-        if isinstance(exc, WireFailure):
-            return codec.classify(exc)
-        return classify_exception(exc)
 
     # -- streams ------------------------------------------------------------------------------
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .cancellation import CancellationToken
-from .errors import ProviderError, WireFailure, request_id_of
+from .errors import ProviderError, WireFailure, classify_exception, request_id_of
 from .events import ChatStreamEvent
 from .flow import AttemptFlow, attempts
 from .interfaces import AsyncWireStream, Codec, Decoder, WireStream
+from .logging import get_logger, log_event
 from .models import ChatRequest
 from .provider_settings import kept_headers
 from .retry import RetryConfig
@@ -61,6 +63,17 @@ class PreparedCall:
         if error.request_id is None:
             error.request_id = request_id_of(stream.headers)
         return error.locate(self.provider, self.model)
+
+
+def unclassified(provider: str, model: str, exc: Exception) -> ProviderError:
+    """The error of a call that failed in a way nobody classified, which is logged."""
+    error = classify_exception(exc).locate(provider, model)
+    log_event(
+        get_logger(), logging.ERROR, "chat.unclassified", exc_info=exc,
+        provider=provider, model=model, operation="chat", stage="call",
+        failure_class=type(exc).__name__, error_code=str(error.code),
+    )  # fmt: skip
+    return error
 
 
 def events_of(call: PreparedCall, stream: WireStream) -> Iterator[ChatStreamEvent]:

@@ -13,6 +13,7 @@ import pytest
 
 from crux_providers.base import (
     ChatRequest,
+    ContentPart,
     ErrorCode,
     Message,
     ProviderError,
@@ -265,6 +266,24 @@ def test_extra_reaches_the_body(name: str) -> None:
     played = Played(name, good(wire_of(name)))
     played.provider.chat(dataclasses.replace(REQUEST, extra={"x_own": {"deep": [1, None]}}))
     assert played.bodies[0]["x_own"] == {"deep": [1, None]}
+
+
+@HOW
+@pytest.mark.contract(84, 90, 91, "S37")
+def test_what_nobody_expected_is_internal_and_logged(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd: Any = 3  # no text
+    request = ChatRequest(model="m-1", messages=[Message("user", [ContentPart("text", odd)])])
+    played = Played("ollama", good(wire_of("ollama")))
+    with pytest.raises(ProviderError) as caught:
+        played.call(how, request)
+    assert caught.value.code is ErrorCode.INTERNAL
+    assert caught.value.message.startswith("TypeError: ")
+    assert isinstance(caught.value.cause, TypeError)
+    assert played.requests == []
+    (record,) = [json.loads(r.getMessage()) for r in caplog.records if r.exc_info]
+    assert (record["provider"], record["failure_class"]) == ("ollama", "TypeError")
 
 
 # -- evidence -------------------------------------------------------------------------------------

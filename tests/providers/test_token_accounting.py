@@ -195,7 +195,7 @@ def cassette(file: str) -> Interaction:
 
 @EACH
 @BOTH
-@pytest.mark.contract(29, 30, 114, 115, 116, 117, 120)
+@pytest.mark.contract(29, 30, 114, 115, 116, 117, 120, "S56")
 def test_a_whole_answer_carries_its_counts(name: str, use_async: bool) -> None:
     interaction = cassette(OWN[name][0])
     expected = stated(interaction)
