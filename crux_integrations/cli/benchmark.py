@@ -12,7 +12,7 @@ import click
 
 from crux_providers.config import defaults
 
-from .options import AS_JSON, fail, show_json, show_logs
+from .options import AS_JSON, show_json, show_logs
 
 if TYPE_CHECKING:
     from crux_providers.base import BaseProvider, ChatRequest
@@ -116,16 +116,13 @@ def benchmark(
     provider: str, model: str, prompt: str, runs: int, warmups: int, stream: bool, as_json: bool
 ) -> int:
     """Time a model's answers; prints one JSON object of milliseconds, whether --json or not."""
-    from crux_providers.base import ChatRequest, Message, ProviderError, ProviderFactory
+    from crux_providers.base import ChatRequest, Message, ProviderFactory
     from crux_providers.base.logging import get_logger, log_event
 
     show_logs(logging.INFO)
     request = ChatRequest(model=model, messages=[Message("user", prompt)])
-    try:
-        with ProviderFactory.create(provider) as made:
-            figures = statistics(measured(caller(made, request, stream=stream), runs, warmups))
-    except ProviderError as error:
-        return fail(str(error))
+    with ProviderFactory.create(provider) as made:
+        figures = statistics(measured(caller(made, request, stream=stream), runs, warmups))
     log_event(
         get_logger(), logging.INFO, "benchmark.end",
         provider=made.provider_name, model=model, operation="benchmark", stage="finalize",

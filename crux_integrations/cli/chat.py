@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import AS_JSON, ROUTES_FILE, fail, show_json, show_logs
+from .options import AS_JSON, ROUTES_FILE, show_json, show_logs
 
 
 @click.command()
@@ -29,7 +29,7 @@ def chat(
 ) -> int:
     """Ask once and stream the answer; exits 1 where no answer came."""
     from crux_integrations.router.router import CallOptions, Router
-    from crux_providers.base import ChatRequest, Message, ProviderError
+    from crux_providers.base import ChatRequest, Message
 
     text = words or prompt
     if not text:
@@ -38,30 +38,18 @@ def chat(
         raise click.UsageError("--route and --model exclude each other")
     show_logs()
     request = ChatRequest(messages=[Message("user", text)])
-    try:
-        options = CallOptions(model=_target(provider, model))
-        with Router(routes_file) as router:
-            if as_json:
-                response = router.generate(request, route or "default", options=options)
-                show_json(
-                    {
-                        "text": response.text,
-                        "finish_reason": response.finish_reason,
-                        **response.meta.extra,
-                    }
-                )
-                return 0
-            for event in router.stream(request, route or "default", options=options):
-                if event.delta:
-                    click.echo(event.delta, nl=False)
-                    sys.stdout.flush()
-            click.echo()
-    except ProviderError as error:
-        return fail(str(error))
-    except OSError as error:  # a routes file that cannot be read
-        return fail(f"{error.filename or 'routes file'}: {error.strerror or error}")
-    except ValueError as error:
-        return fail(str(error), 2)
+    options = CallOptions(model=_target(provider, model))
+    with Router(routes_file) as router:
+        if as_json:
+            response = router.generate(request, route or "default", options=options)
+            answer = {"text": response.text, "finish_reason": response.finish_reason}
+            show_json({**answer, **response.meta.extra})
+            return 0
+        for event in router.stream(request, route or "default", options=options):
+            if event.delta:
+                click.echo(event.delta, nl=False)
+                sys.stdout.flush()
+        click.echo()
     return 0
 
 

@@ -114,10 +114,43 @@ def test_an_unknown_provider(words: tuple[str, ...], crux: Crux) -> None:
 def test_a_routes_file_that_is_none(text: str | None, says: str, crux: Crux, project: Path) -> None:
     if text is not None:
         (project / "routes.yaml").write_text(text)
-    done = crux("chat", "hi", "--routes", "routes.yaml")
-    assert done.code in (1, 2)
+    for words in (("chat", "hi"), ("routes", "explain"), ("routes", "test")):
+        done = crux(*words, "--routes", "routes.yaml")
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("crux: routes.yaml:")
+        assert says in done.err
+    assert crux("routes", "check", "routes.yaml").code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("routes", "explain", "nosuch"), 1, "no route 'nosuch'"),
+        (("routes", "explain", "--needs", "nosuch"), 2, "unknown capability: nosuch"),
+        (("routes", "explain", "--request", "broken.json"), 1, "line 1 column 2"),
+        (("replay", "broken.json"), 1, "broken.json"),
+        (("chat", "hi", "--route", "nosuch"), 1, "no route 'nosuch'"),
+    ],
+)
+def test_every_command_says_in_words_what_is_wrong(
+    words: tuple[str, ...], code: int, says: str, crux: Crux, project: Path
+) -> None:
+    (project / "broken.json").write_text("{")
+    done = crux(*words)
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith("crux: ")
     assert says in done.err
-    assert "Traceback" not in done.err
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(
+    crux: Crux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **more: object) -> object:
+        raise KeyError("ours")
+
+    monkeypatch.setattr(ProviderFactory, "create", fail)
+    with pytest.raises(KeyError, match="ours"):
+        crux("benchmark", "--provider", "openai", "--model", "m", "--prompt", "x")
 
 
 # -- the database ---------------------------------------------------------------------------------
