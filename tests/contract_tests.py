@@ -11,6 +11,7 @@ _FILES = "config/test_files.py::"
 _GATES = "policy/test_policy.py::test_the_project_holds"
 _STREAM = "streaming/test_stream_contract.py::"
 _MODELS = "base/test_get_models_base.py::"
+_FETCHERS = "providers/test_model_fetchers.py::"
 _CAPABILITIES = "base/test_capabilities_helpers.py::"
 _MERGE = "base/test_model_registry_observed_merge.py::"
 _STORE = "persistence/test_store.py::"
@@ -48,6 +49,8 @@ TESTS: dict[str, str] = {
     "test_importing_the_core_imports_no_sdk_and_no_langchain",
     "42": "providers/test_provider_factory_smoke.py::test_every_provider_is_made_the_same_way",
     "44": "providers/test_provider_factory_smoke.py::test_openai_is_what_the_contract_says",
+    "45": "transports/test_sdk_transports.py transports/test_sdk_platforms.py"
+    " transports/test_native_parity.py",
     "49": f"{_GATES}[provider_names_in_conditions]",
     "51": "providers/test_add_a_provider.py",
     "54": f"{_STREAM}test_start_is_retried_and_content_is_not",
@@ -108,8 +111,13 @@ TESTS: dict[str, str] = {
     f" {_MERGE}test_a_failed_refresh_is_reported_and_keeps_the_listing",
     "124": f"{_MERGE}test_a_refresh_runs_the_fetcher_and_reads_the_database"
     f" {_MERGE}test_a_fetcher_without_an_entry_point_says_so",
-    "127": f"{_MODELS}test_a_fetcher_that_fails_answers_from_the_store"
+    "125": f"{_FETCHERS}test_every_provider_has_a_fetcher_that_imports_no_sdk",
+    "126": f"{_FETCHERS}test_openai_online_lists_with_the_sdk_normalizes_saves_and_returns"
+    f" {_FETCHERS}test_openai_online_without_the_sdk_uses_the_listing_endpoint",
+    "127": f"{_FETCHERS}test_offline_without_a_key_answers_from_the_store"
+    f" {_MODELS}test_a_fetcher_that_fails_answers_from_the_store"
     f" {_MODELS}test_an_empty_listing_never_replaces_a_stored_one",
+    "128": f"{_FETCHERS}test_cli_print_says_how_many_models_were_loaded",
     "129": f"{_MODELS}test_what_is_saved_is_loaded_with_its_origin",
     "130": f"{_MODELS}test_context_length_comes_from_explicit_numbers"
     f" {_MODELS}test_the_first_field_that_states_a_number_counts",
@@ -117,6 +125,8 @@ TESTS: dict[str, str] = {
     f" {_MODELS}test_what_an_id_says_is_marked_and_never_beats_the_provider",
     "132": f"{_MODELS}test_updated_at {_MODELS}test_a_date_in_an_id",
     "133": f"{_MODELS}test_context_length_is_never_made_up",
+    "135": "providers/test_refresh_all_models.py",
+    "136": f"{_FETCHERS}test_every_provider_has_a_fetcher_that_imports_no_sdk",
     "137": "persistence/test_schema.py::test_a_fresh_database_has_every_table"
     f" {_STORE}test_evidence_counts_by_mode",
     "138": "persistence/test_schema.py::test_init_db_takes_a_path"
@@ -174,8 +184,9 @@ TESTS: dict[str, str] = {
     "S3": f"{_WAITING}test_total_ends_a_stream_that_never_stops"
     f" {_WAITING}test_a_stall_in_a_whole_body_times_out",
     "S4": f"{_STREAM}test_idle_after_content_is_transient",
-    "S5": "transports/test_http_foreign.py",
+    "S5": "transports/test_http_foreign.py transports/test_sdk_transports.py",
     "S7": f"{_FILES}test_openai_config",
+    "S8": "persistence/test_location.py::test_importing_reads_nothing_and_loads_no_driver",
     "S9": f"{_FILES}test_other_places {_FILES}test_what_is_not_there_says_nothing",
     "S11": f"{_ENV}test_the_canonical_variable_comes_first",
     "S12": f"{_ENV}test_placeholders {_ENV}test_a_random_key_is_a_key_whatever_words_stand_in_it",
@@ -207,8 +218,10 @@ TESTS: dict[str, str] = {
     " faults/test_fault_table.py::test_after_content_a_fault_is_stream_interrupted",
     "S41": f"{_CHAT}test_usage_of_every_provider"
     f" {_MESSAGES}stream.py::test_counts_are_cumulative_and_what_is_left_out_stays",
-    "S42": f"{_MERGE}test_a_failed_refresh_is_reported_and_keeps_the_listing"
+    "S42": f"{_FETCHERS}test_a_failed_refresh_raises_and_the_stored_snapshot_stays"
+    f" {_MERGE}test_a_failed_refresh_is_reported_and_keeps_the_listing"
     f" {_MERGE}test_a_refresh_that_stores_nothing_is_a_failure",
+    "S43": f"{_FETCHERS}test_a_failed_program_says_why_as_json_and_exits_1",
     "S44": f"{_MODELS}test_capabilities_come_from_the_providers_fields_and_say_so",
     "S45": f"{_BACKFILL}test_without_a_terminal_it_declines",
     "S49": f"{_CHAT}test_finish_reasons {_MESSAGES}answer.py::test_finish_reasons"

@@ -146,6 +146,31 @@ print(sorted(set('{SDKS} langchain_core'.split()) & set(sys.modules)))
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
+@pytest.mark.contract("S8")
+def test_importing_reads_no_setting_of_the_environment() -> None:
+    done = run(
+        "nothing",
+        """
+import importlib, os, pkgutil
+asked = []
+class Watched(type(os.environ)):
+    def __getitem__(self, name):
+        asked.append(name)
+        return super().__getitem__(name)
+os.environ.__class__ = Watched
+import crux_providers, crux_integrations
+for package in (crux_providers, crux_integrations):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
+        if not module.name.endswith('__main__'):
+            importlib.import_module(module.name)
+ours = ('CRUX', 'PROVIDERS', 'DOTENV', 'OLLAMA')
+print(sorted({n for n in asked if n.startswith(ours) or n.endswith(('_API_KEY', '_BASE_URL'))}))
+assert len(asked) > 0, 'nothing was watched'
+""",
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 @pytest.mark.contract(195)
 def test_the_ci_has_a_job_of_fast_tests() -> None:
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
