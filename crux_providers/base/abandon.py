@@ -75,6 +75,66 @@ class ThreadReader:
         self._jobs.put(None)
 
 
+class AsyncThreadReader:
+    """The async twin of :class:`ThreadReader`: blocking calls of a task, in a thread of their own.
+
+    A call that does not come back in time is abandoned with the thread, which exits after it.
+    """
+
+    def __init__(self, scope: CallScope) -> None:
+        self._scope = scope
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._on_exit: Callable[[], None] | None = None
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(
+            target=context.run, args=(self._run,), name="crux-call", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+        if self._on_exit is not None:
+            self._on_exit()
+
+    async def call(self, job: Callable[[], T]) -> T:
+        """The result of ``job``, which must not raise StopIteration; raises what it raised,
+        CancelledError, or a timeout failure."""
+        self._scope.token.raise_if_cancelled()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def run() -> None:
+            try:
+                result = job()
+            except BaseException as exc:  # noqa: BLE001  # carried to the caller's task and raised there
+                settle, value = _fail, exc
+            else:
+                settle, value = _succeed, result  # type: ignore[assignment]  # one of two pairs
+            try:
+                loop.call_soon_threadsafe(settle, done, value)
+            except RuntimeError:
+                pass  # the loop is closed: nobody waits any more
+
+        self._jobs.put(run)
+        return await wait_for(done, self._scope)
+
+    def close(self, on_exit: Callable[[], None] | None) -> None:
+        """End the thread after its last call; ``on_exit`` runs in it."""
+        self._on_exit = on_exit
+        self._jobs.put(None)
+
+
+def _succeed(done: asyncio.Future[Any], value: Any) -> None:
+    if not done.done():
+        done.set_result(value)
+
+
+def _fail(done: asyncio.Future[Any], exc: BaseException) -> None:
+    if not done.done():
+        done.set_exception(exc)
+
+
 async def wait_for(awaitable: Awaitable[T], scope: CallScope) -> T:
     """The async twin of :meth:`ThreadReader.call`: await under the scope, abandon when it ends."""
     scope.token.raise_if_cancelled()

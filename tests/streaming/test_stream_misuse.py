@@ -243,6 +243,69 @@ async def test_closing_from_another_task_ends_a_blocked_read(
     assert len(finalize_records(caplog)) == 1
 
 
+@pytest.mark.contract(55, 67, 92)
+@pytest.mark.parametrize("where", ["starter", "first", "later"])
+async def test_a_plain_stream_that_blocks_blocks_no_loop(where: str) -> None:
+    release, closed, entered = threading.Event(), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def block() -> None:
+        loop.call_soon_threadsafe(entered.set)
+        release.wait(30)
+
+    class Chunks(ClosesBadly):
+        def __next__(self) -> str:
+            if where == "first":
+                block()
+            chunk = super().__next__()
+            if chunk == "b":
+                block()
+            return chunk
+
+        def close(self) -> None:
+            closed.set()
+
+    def start() -> Iterator[str]:
+        if where == "starter":
+            block()
+        return Chunks()
+
+    controller = AsyncStreamController(AsyncBaseStreamingAdapter(**adapter_arguments(start)))
+
+    async def drain() -> list[ChatStreamEvent]:
+        return [event async for event in controller]
+
+    reader = asyncio.create_task(drain())
+    await entered.wait()  # which it can, since the loop runs on meanwhile
+    controller.cancel("enough")
+    events = await asyncio.wait_for(reader, 5)
+    assert [e.delta for e in events if e.delta] == (["a"] if where == "later" else [])
+    assert only_terminal(events).error == "cancelled:enough"
+    assert not closed.is_set()
+    release.set()
+    assert await asyncio.to_thread(closed.wait, 5)  # by the thread that was left behind in it
+
+
+@pytest.mark.contract(45, 82)
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_stream_whose_close_is_a_coroutine_is_closed(plain: bool) -> None:
+    closed: list[str] = []
+
+    class SdkStream(ClosesBadlyAsync):  # the official SDKs' async streams have no aclose
+        aclose: Any = None
+
+        async def close(self) -> None:
+            closed.append("closed")
+
+    async def start() -> Any:
+        return SdkStream()
+
+    starter: Any = SdkStream if plain else start
+    controller = AsyncStreamController(AsyncBaseStreamingAdapter(**adapter_arguments(starter)))
+    assert [event.delta async for event in controller] == ["a", "b", None]
+    assert closed == ["closed"]
+
+
 @BOTH
 @pytest.mark.contract(63, 82)
 @pytest.mark.parametrize(
