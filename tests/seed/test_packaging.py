@@ -158,11 +158,10 @@ class Watched(type(os.environ)):
         asked.append(name)
         return super().__getitem__(name)
 os.environ.__class__ = Watched
-import crux_providers, crux_integrations
-for package in (crux_providers, crux_integrations):
+import crux_providers, crux_integrations.router
+for package in (crux_providers, crux_integrations.router):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):
-        if not module.name.endswith('__main__'):
-            importlib.import_module(module.name)
+        importlib.import_module(module.name)
 ours = ('CRUX', 'PROVIDERS', 'DOTENV', 'OLLAMA')
 print(sorted({n for n in asked if n.startswith(ours) or n.endswith(('_API_KEY', '_BASE_URL'))}))
 assert len(asked) > 0, 'nothing was watched'
