@@ -193,6 +193,36 @@ def test_what_was_counted_was_handed_out_however_soon_the_cancel(run: Any) -> No
     assert controller.metrics.emitted_count == 1
 
 
+@pytest.mark.contract(92)
+def test_a_callback_that_fails_keeps_no_other_back(caplog: pytest.LogCaptureFixture) -> None:
+    token, called = CancellationToken(), []
+
+    def fail() -> None:
+        raise RuntimeError("gone")
+
+    token.on_cancel(fail)
+    token.on_cancel(lambda: called.append(1))
+    token.cancel("enough")
+    token.cancel("again")
+    assert (called, token.reason) == ([1], "enough")
+    assert len(records(caplog, "cancel.callback.error")) == 1
+
+
+@pytest.mark.contract(92, 93)
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_cancelling_ends_the_wait_for_a_retry(kind: str) -> None:
+    token = CancellationToken()
+
+    def start() -> Any:
+        threading.Timer(0.02, token.cancel, ["enough"]).start()
+        raise ConnectionError("not yet")
+
+    run = run_sync if kind == "sync" else run_async
+    retry = RetryConfig(max_attempts=3, initial=60, max=60, jitter=0)
+    events, _ = run(start, retry_config_factory=lambda phase: retry, cancellation_token=token)
+    assert only_terminal(events).error == "cancelled:enough"
+
+
 @pytest.mark.contract(55)
 def test_closing_from_another_thread_ends_a_blocked_read(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="crux_providers")
