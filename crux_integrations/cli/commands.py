@@ -13,8 +13,12 @@ COMMANDS: Mapping[str, str] = {
     "demo": "demo:demo",
     "chat": "chat:chat",
     "routes": "routes:routes",
+    "capabilities": "capabilities:capabilities",
+    "attempts": "attempts:attempts",
+    "models": "models:models",
     "benchmark": "benchmark:benchmark",
     "replay": "replay:replay",
+    "doctor": "doctor:doctor",
 }
 """name → ``module:command`` in this folder, in the order that ``crux --help`` shows."""
 

@@ -5,16 +5,31 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import AS_JSON, ROUTES_FILE, find_routes_file, show_json
+from .options import AS_JSON, ROUTES_FILE, fail, find_routes_file, show_json
+
+if TYPE_CHECKING:
+    from crux_integrations.router.config import RoutesConfig
 
 
 @click.group()
 def routes() -> None:
     """Look at a routes file and at what it decides."""
+
+
+def notes_on(config: RoutesConfig) -> list[str]:
+    """What may be worth a look in a file that is good: keys that are missing, figures that are old
+    or not there."""
+    from datetime import UTC, datetime
+
+    from crux_integrations.router.ageing import figure_report
+    from crux_integrations.router.runtime import key_report
+
+    aged = figure_report(config, datetime.now(UTC).date())
+    return [*config.warnings, *key_report(config, os.environ), *aged]
 
 
 @routes.command()
@@ -34,9 +49,7 @@ def check(file: Path | None, as_json: bool) -> int:
         else:
             click.echo("\n".join(problems), err=True)
         return 1
-    from crux_integrations.router.runtime import key_report
-
-    notes = [*config.warnings, *key_report(config, os.environ)]
+    notes = notes_on(config)
     if as_json:
         show_json({"file": str(path), "ok": True, "routes": list(config.routes), "notes": notes})
     else:
@@ -121,3 +134,67 @@ def test_routes(routes_file: Path | None, as_json: bool) -> int:
             click.echo(f"{mark} {result.test.name}{tail}")
         click.echo(f"{len(results)} tests, {sum(not r.passed for r in results)} failed")
     return 0 if all(r.passed for r in results) else 1
+
+
+@routes.command()
+@click.option(
+    "--routes",
+    "routes_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="The other routes file.",
+)
+@click.option("--route", default=None, help="Only calls of this route.")
+@click.option("--since", default=None, help="Only the latest: 2h, 7d, 30m (default: all kept).")
+@click.option("--keys", is_flag=True, help="Reject candidates whose key is not set here and now.")
+@AS_JSON
+def replay(
+    routes_file: Path, route: str | None, since: str | None, keys: bool, as_json: bool
+) -> int:
+    """Plan the ledger's calls again under another file: what moves, dollars, p95, failures.
+
+    No call is made. Keys count as set unless --keys is given.
+    """
+    import time
+
+    from crux_integrations.router.config import RoutesError, catalog_lookup, load_routes
+    from crux_integrations.router.durations import parse_duration
+    from crux_integrations.router.plan import PlanState
+    from crux_integrations.router.provider_trust import provider_settings
+    from crux_integrations.router.replay import replay as replayed
+    from crux_integrations.router.runtime import find_key
+    from crux_providers.persistence.errors import StorageError
+    from crux_providers.persistence.ledger import traffic
+    from crux_providers.persistence.rows import Attempt, Call
+    from crux_providers.persistence.store import get_store
+
+    after: float | None = None
+    if since is not None:
+        try:
+            after = time.time() - parse_duration(since)
+        except ValueError as error:
+            raise click.UsageError(f"--since: {error}") from error
+    try:
+        config = load_routes(routes_file)
+        store = get_store()
+        calls: list[tuple[Call, list[Attempt]]] = store.read(
+            lambda db: list(traffic(db, route=route, since=after)), []
+        )
+    except (RoutesError, OSError, StorageError) as error:
+        return fail(str(error))
+    observed: dict[str, dict[str, Any]] = {}
+    for (provider, model), facts in store.snapshot().items():
+        observed.setdefault(provider, {})[model] = facts
+    missing: dict[str, str] = {}
+    if keys:
+        for name in {c.provider for r in config.routes.values() for c in r.candidates} - {""}:
+            words = provider_settings(config, name, os.environ, find_key).missing
+            if words is not None:
+                missing[name] = words
+    state = PlanState(missing_keys=missing, observed=observed, expire=config.observed.expire)
+    report = replayed(calls, config, catalog_lookup(config), state)
+    if as_json:
+        show_json(report.as_json())
+    else:
+        click.echo(report.as_text())
+    return 0

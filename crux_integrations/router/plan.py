@@ -244,12 +244,19 @@ def _weighted(c: Compiled, fit: Fit, call: Call, seed: int) -> float | None:
     weight = c.candidate.weight
     if weight <= 0:
         return None
-    x = (seed ^ c.identity) & _MIX
-    # splitmix64's finalizer (Steele, Lea, Flood 2014) spreads neighbouring seeds.
+    return -math.log(uniform(seed ^ c.identity)) / weight
+
+
+def uniform(seed: int) -> float:
+    """A number between 0 and 1, neither included, the same in every process.
+
+    splitmix64's finalizer (Steele, Lea, Flood 2014) spreads neighbouring seeds.
+    """
+    x = seed & _MIX
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MIX
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MIX
     x ^= x >> 31
-    return -math.log((x + 1) / (_MIX + 2)) / weight
+    return (x + 1) / (_MIX + 2)
 
 
 _Measure: TypeAlias = Callable[[Compiled, Fit, Call, int], float | None]

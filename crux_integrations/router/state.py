@@ -9,24 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from crux_providers.base.errors import ErrorCode, ProviderError
+from crux_providers.base.errors import HARMLESS, ProviderError
 
 from .policy import BreakerView
 from .routes import Breaker
 
 Key = tuple[str, str]
-
-HARMLESS: frozenset[ErrorCode] = frozenset(
-    {
-        ErrorCode.BAD_REQUEST,
-        ErrorCode.CONTENT_FILTER,
-        ErrorCode.CANCELLED,
-        ErrorCode.CONTEXT_LENGTH,
-        ErrorCode.UNSUPPORTED,
-        ErrorCode.INTERNAL,
-    }
-)
-"""Codes that say something of the request, and nothing of the candidate's health."""
 
 
 @dataclass(slots=True)

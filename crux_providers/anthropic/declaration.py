@@ -26,6 +26,7 @@ DECLARATION = ProviderDeclaration(
     dialect="anthropic_messages",
     options={
         "anthropic_messages": {
+            # max_tokens is required (anthropic 2.12.0, types/message_create_params.py).
             "default_max_tokens": defaults.ANTHROPIC_MAX_TOKENS,
             "inline_system": _NEWER,
             "adaptive_thinking": _ADAPTIVE,

@@ -273,3 +273,10 @@ def fold(events: Iterable[ChatStreamEvent], *, response_format: str | None = Non
     for event in events:
         folder.add(event)
     return folder.response(response_format=response_format)
+
+
+def usage_fields(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a provider's ``usage`` says besides counts (costs, times), as codecs keep it in meta."""
+    fields = meta.get("wire_fields")
+    usage = fields.get("usage") if isinstance(fields, Mapping) else None
+    return usage if isinstance(usage, Mapping) else {}

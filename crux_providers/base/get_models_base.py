@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
 from datetime import UTC, date, datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from .errors import ErrorCode, ProviderError, classify_exception
 from .logging import get_logger, log_event
@@ -295,17 +295,20 @@ def load_cached_models(provider: str) -> list[dict[str, Any]]:
 
 # -- fetching -----------------------------------------------------------------------------------
 
-_refreshing: ContextVar[bool] = ContextVar("crux_refreshing", default=False)
+_mode: ContextVar[Literal["run", "refresh", "look"]] = ContextVar("crux_fetching", default="run")
 
 
 @contextmanager
-def refreshing() -> Iterator[None]:
-    """Inside it :func:`run_fetcher` raises a failure rather than answering from the store."""
-    mark = _refreshing.set(True)
+def refreshing(*, store: bool = True) -> Iterator[None]:
+    """Inside it :func:`run_fetcher` raises a failure rather than answering from the store.
+
+    With ``store`` false it keeps nothing either: the models are only looked at.
+    """
+    mark = _mode.set("refresh" if store else "look")
     try:
         yield
     finally:
-        _refreshing.reset(mark)
+        _mode.reset(mark)
 
 
 def run_fetcher(
@@ -323,6 +326,8 @@ def run_fetcher(
     except Exception as exc:  # noqa: BLE001  # every failure has the same two answers
         _failed(provider, "models.fetch.error", exc)
         return load_cached_models(provider)
+    if _mode.get() == "look":
+        return models
     try:
         save_provider_models(provider, models, "api", {"source": source})
     except Exception as exc:  # noqa: BLE001  # fetched and not kept: still worth having
@@ -333,7 +338,7 @@ def run_fetcher(
 def _failed(provider: str, event: str, exc: Exception) -> None:
     """Raise ``exc`` as a ProviderError in a refresh, else log it."""
     error = classify_exception(exc).locate(provider, None)
-    if _refreshing.get():
+    if _mode.get() != "run":
         raise error from exc
     log_event(
         get_logger(), logging.WARNING, event,

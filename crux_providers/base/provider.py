@@ -23,10 +23,12 @@ from .errors import (
     passes_through,
     request_id_of,
 )
+from .events import usage_fields
 from .flow import Attempt
 from .interfaces import Codec, Transport
+from .listing import ModelListing
 from .logging import LogContext
-from .models import ChatRequest, ChatResponse, ModelRegistrySnapshot, parse_structured
+from .models import ChatRequest, ChatResponse, parse_structured
 from .observing import observe_end, observe_error, observe_first, observe_success
 from .ports import load, resolve
 from .provider_call import CallOptions as CallOptions
@@ -39,13 +41,14 @@ from .streaming_adapter import (
     BaseStreamingAdapter,
     StreamController,
 )
+from .streaming_lifecycle import StreamLifecycle
 from .timeouts import CallScope, TimeoutConfig, get_timeout_config
 from .wire import Endpoint, WireRequest, WireResponse
 
 _NO_OPTIONS = CallOptions()
 
 
-class BaseProvider:
+class BaseProvider(ModelListing):
     """One provider, ready to answer.
 
     Arguments, all by keyword and the same for every provider: ``api_key`` (else the declared
@@ -135,6 +138,13 @@ class BaseProvider:
     def adjust(self, wire: WireRequest, request: ChatRequest) -> WireRequest:
         """A provider's quirk on the encoded call; most have none."""
         return wire
+
+    def reported_cost(self, usage: Mapping[str, Any]) -> float | None:
+        """US dollars an answer cost by the provider's own word, or None where it says none.
+
+        ``usage`` has the fields of the provider's usage that are no token counts.
+        """
+        return None
 
     # -- settings -----------------------------------------------------------------------------
 
@@ -292,6 +302,8 @@ class BaseProvider:
         extra = meta.extra
         if call.wire.degraded:
             extra["degraded"] = list(call.wire.degraded)
+        if (cost := self.reported_cost(usage_fields(extra))) is not None:
+            extra["cost_usd"] = cost
         response = replace(
             response,
             structured=parse_structured(response.text, call.request.response_format)
@@ -319,7 +331,7 @@ class BaseProvider:
         else:
             error = unclassified(self.provider_name, call.model, exc)
         error.locate(self.provider_name, call.model)
-        observe_error(self.provider_name, call.model, error, mode="whole")
+        observe_error(self.provider_name, call.model, call.request, error, mode="whole")
         return error
 
     # -- streams ------------------------------------------------------------------------------
@@ -392,6 +404,11 @@ class BaseProvider:
         retries = self._max_retries if options.max_retries is None else options.max_retries
         retry = RetryConfig(max_attempts=1 + retries)
         name = self.provider_name
+
+        def ended(life: StreamLifecycle) -> None:
+            life.cost_usd = self.reported_cost(life.usage_fields)
+            observe_end(name, model, request, life)
+
         return {
             "ctx": LogContext(provider=name, model=model),
             "provider_name": name,
@@ -402,7 +419,7 @@ class BaseProvider:
             "response_format": request.response_format,
             "owned": getattr(self.transport_kind, "owned", True),
             "on_first": lambda life: observe_first(name, model),
-            "on_end": lambda life: observe_end(name, model, request, life),
+            "on_end": ended,
         }
 
     @property
@@ -418,24 +435,6 @@ class BaseProvider:
             except ProviderError:
                 return None  # the start of the stream says so, as its terminal event
         return choice
-
-    # -- models -------------------------------------------------------------------------------
-
-    def list_models(self, refresh: bool = False) -> ModelRegistrySnapshot:
-        """The stored listing with observed capabilities over it.
-
-        ``refresh`` fetches it from the provider first and raises ProviderError where that fails;
-        the stored snapshot then stays as it was.
-        """
-        from .repositories.model_registry.repository import ModelRegistryRepository
-
-        return ModelRegistryRepository().list_models(self.provider_name, refresh=refresh)
-
-    async def alist_models(self, refresh: bool = False) -> ModelRegistrySnapshot:
-        """The async twin of :meth:`list_models`; the work runs in a thread."""
-        import asyncio
-
-        return await asyncio.to_thread(self.list_models, refresh)
 
     # -- life ---------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from .errors import (
     passes_through,
     short_message,
 )
-from .events import ChatStreamEvent
+from .events import ChatStreamEvent, usage_fields
 from .logging import LogContext, log_event
 from .models import Usage, parse_structured
 
@@ -88,6 +88,7 @@ class StreamLifecycle:
         "_started_at",
         "_translator",
         "attempt",
+        "cost_usd",
         "ctx",
         "emitted_count",
         "ended",
@@ -107,6 +108,7 @@ class StreamLifecycle:
         "tool_calls",
         "total_duration_ms",
         "usage",
+        "usage_fields",
     )
 
     def __init__(
@@ -135,6 +137,8 @@ class StreamLifecycle:
         self.reasoned = False
         self.logprobs = False
         self.usage: Usage | None = None
+        self.usage_fields: Mapping[str, Any] = {}
+        self.cost_usd: float | None = None
         self.finish_reason: str | None = None
         self.model_name: str | None = None
         self.structured: Any = None
@@ -205,6 +209,8 @@ class StreamLifecycle:
             self.take_ids(event.meta)
             self.model_name = event.meta.get("model_name") or self.model_name
             self.logprobs = self.logprobs or bool(event.meta.get("logprobs"))
+            if "wire_fields" in event.meta:
+                self.usage_fields = usage_fields(event.meta)
         if event.structured is not None:
             self.structured = event.structured
         if not event.commits:

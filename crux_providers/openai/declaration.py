@@ -14,7 +14,11 @@ DECLARATION = ProviderDeclaration(
     version_path="/v1",
     dialect="openai_chat",
     dialects={"chat": "openai_chat", "responses": "openai_responses"},
-    options={"openai_chat": {"max_tokens_field": "max_completion_tokens"}},
+    options={
+        # Reasoning models refuse max_tokens, and every other takes the newer name (recorded:
+        # openai/chat_length__braintrust.yaml, gpt-4o-mini).
+        "openai_chat": {"max_tokens_field": "max_completion_tokens"}
+    },
     transports={"sdk": "crux_providers.transports.openai_sdk:OpenAISdkTransport"},
     default_model=defaults.OPENAI_DEFAULT_MODEL,
     fetcher="crux_providers.openai.get_openai_models",

@@ -13,6 +13,8 @@ DECLARATION = ProviderDeclaration(
     dialects={"chat": "openai_chat", "responses": "openai_responses"},
     options={
         "openai_chat": {
+            # openrouter.ai/docs/use-cases/reasoning-tokens, read 2026-11-28; recorded:
+            # openrouter/chat_reasoning__pydantic-ai_2.yaml.
             "reasoning_field": "reasoning_details",
             "reasoning_request": "reasoning",
             "pdf_url": True,

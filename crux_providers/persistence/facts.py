@@ -1,14 +1,17 @@
 """What this process knows of the database without asking it: observed facts and money spent.
 
-Both are snapshots in memory. The first look loads them; later ones cost a dictionary lookup, and
-where the snapshot is older than :data:`REFRESH_S` they ask the writer's thread for a newer one
-and go on with what is there.
+Both are snapshots in memory, loaded by the writer's thread. The first look waits for it, but not
+long; later ones cost a dictionary lookup, and where the snapshot is older than :data:`REFRESH_S`
+they ask for a newer one and go on with what is there. So what another process saw is known here at
+most REFRESH_S and one refresh later, in a process that plans at all.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -22,6 +25,10 @@ from .times import parse_created_at
 REFRESH_S = 5.0
 """How old a snapshot may be before a look at it asks for a newer one."""
 
+RECENT = 16_384
+"""Own observations that wait for somebody to look; of more, the oldest are known from the database
+alone."""
+
 ModelKey = tuple[str, str]
 Facts = Mapping[ModelKey, ModelFacts]
 T = TypeVar("T")
@@ -30,116 +37,144 @@ _NONE: Facts = MappingProxyType({})
 
 
 class Snapshot(Generic[T]):
-    """A value loaded now and then.
+    """A value loaded now and then by another thread; a look at it never reads the database.
 
-    ``load()`` runs at the first look, in the caller's thread; ``ask(take)`` must have ``take``
-    called with a newer value, in another thread, soon.
+    ``ask(take)`` has ``take`` called with a newer value soon, in another thread, and returns what
+    is set when that was tried (None: there is nothing to wait for). The very first look waits for
+    it, ``wait`` seconds at most; no later one waits. ``refresh`` (None: :data:`REFRESH_S`) is how
+    old the value may be before a look asks again.
     """
 
     def __init__(
-        self, load: Callable[[], T], ask: Callable[[Callable[[T], None]], object], empty: T
+        self,
+        ask: Callable[[Callable[[T], None]], threading.Event | None],
+        empty: T,
+        *,
+        wait: float = 0.0,
+        refresh: float | None = None,
     ) -> None:
-        self._load = load
         self._ask = ask
         self._empty = empty
+        self._wait = wait
+        self._refresh = refresh
         self._value: T = empty
-        self._loaded_at: float | None = None
-        self._asked_at = 0.0
+        self._loaded_at = self._asked_at = -math.inf
+        self._looked = False
+        self._lock = threading.Lock()
 
     def get(self) -> T:
-        """The value; loads it where it never was, asks for a newer one where it is old."""
+        """The value as it was last loaded; asks for a newer one where it is old."""
         now = time.monotonic()
-        if self._loaded_at is None:
-            self.take(self._load())
-        elif now - self._loaded_at > REFRESH_S and now - self._asked_at > REFRESH_S:
-            self._asked_at = now
-            self._ask(self.take)
-        return self._value
-
-    def reload(self) -> T:
-        """The value, loaded now."""
-        self.take(self._load())
+        refresh = REFRESH_S if self._refresh is None else self._refresh
+        if now - self._loaded_at > refresh:
+            if not self._looked:
+                self._first_look(now)
+            elif now - self._asked_at > refresh:
+                self._asked_at = now
+                self._ask(self.take)
         return self._value
 
     def take(self, value: T) -> None:
         """Replace the value."""
         self._value = value
         self._loaded_at = time.monotonic()
+        self._looked = True
 
     def forget(self) -> None:
         """Start over with the next look."""
-        self._value, self._loaded_at = self._empty, None
+        self._value, self._looked = self._empty, False
+        self._loaded_at = self._asked_at = -math.inf
+
+    def renew_lock(self) -> None:
+        """In a forked child: another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
+    def _first_look(self, now: float) -> None:
+        with self._lock:  # whoever looks meanwhile waits for the same answer
+            if self._looked:
+                return
+            self._asked_at = now
+            asked = self._ask(self.take)
+            if asked is not None and self._wait:
+                asked.wait(self._wait)
+            self._looked = True
 
 
 class ObservedFacts:
     """Observed facts by (provider, model), this process's own observations included at once.
 
-    A snapshot is a mapping that never changes; the first look after a fact changed makes a new
-    one, so that handing an observation over costs no more than a dictionary entry.
+    A snapshot is a mapping that never changes; the first look after a fact changed makes a new one.
+    So an observation is handed over by ``note``, which is an append and no more.
     """
 
     def __init__(
         self,
         load: Callable[[], Facts | None],
-        ask: Callable[[Callable[[Facts | None], None]], object],
+        ask: Callable[[Callable[[Facts | None], None]], threading.Event | None],
+        wait: float = 0.0,
     ) -> None:
-        self._stored: Snapshot[Facts | None] = Snapshot(load, ask, None)
+        self._load = load
+        self._stored: Snapshot[Facts | None] = Snapshot(ask, None, wait=wait)
+        self._recent: deque[Observation] = deque(maxlen=RECENT)
+        self.note: Callable[[Observation], None] = self._recent.append
         self._base: Facts = _NONE
         self._own: dict[tuple[str, str, str, str], Observation] = {}
-        self._changed = False
         self._merged: Facts = _NONE
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # around everything but the deque, which needs none
 
     def snapshot(self) -> Facts:
-        """What is known now; no I/O after the first time."""
+        """What is known now, without I/O: others' observations once they are REFRESH_S old."""
         stored = self._stored.get()
-        if self._changed or (stored is not None and stored is not self._base):
+        if self._recent or (stored is not None and stored is not self._base):
             self._merge(stored)
         return self._merged
 
     def reload(self) -> Facts:
         """What is known, as the database has it this moment."""
-        self._merge(self._stored.reload())
+        self._stored.take(self._load())
+        self._merge(self._stored.get())
         return self._merged
 
     def forget(self) -> None:
         """Drop everything, this process's own observations too."""
         with self._lock:
             self._own.clear()
+            self._recent.clear()
             self._stored.forget()
             self._base = self._merged = _NONE
 
     def renew_lock(self) -> None:
-        """In a forked child: another thread of the parent may have held the lock."""
+        """In a forked child: another thread of the parent may have held the locks."""
         self._lock = threading.Lock()
-
-    def note(self, seen: Observation) -> None:
-        """Take this process's own observation; a truth that is known already changes nothing."""
-        model = self._merged.get((seen.provider, seen.model))
-        if model is not None and seen.value:
-            known = model.facts.get((seen.feature, seen.mode))
-            if known is not None and known.value:
-                return
-        self._own[(seen.provider, seen.model, seen.feature, seen.mode)] = seen
-        self._changed = True
+        self._stored.renew_lock()
 
     def _merge(self, stored: Facts | None) -> None:
         with self._lock:
-            self._changed = False  # before the look at _own, so that what comes meanwhile counts
-            own = list(self._own.items())
-            if stored is not None:  # None: it cannot be read just now; what was known stays
-                self._base = stored
-                for key, seen in own:
+            changed = self._take_in()
+            if stored is not None and stored is not self._base:
+                self._base, changed = stored, True
+                for key, seen in list(self._own.items()):
                     known = stored.get(key[:2], NO_FACTS).facts.get(key[2:])
                     if known is not None and known.at >= seen.at:
-                        self._drop_own(key, seen)
-            self._merged = overlay(self._base, [seen for _, seen in own])
+                        del self._own[key]
+            if changed:  # stored None: it cannot be read just now; what was known stays
+                self._merged = overlay(self._base, self._own.values())
 
-    def _drop_own(self, key: tuple[str, str, str, str], seen: Observation) -> None:
-        # note() takes no lock, so what is taken out may be newer than what was meant.
-        taken = self._own.pop(key)
-        if taken is not seen:
-            self._own.setdefault(key, taken)
+    def _take_in(self) -> bool:
+        """The recent observations as own ones; a truth that is known already changes nothing."""
+        changed = False
+        while True:
+            try:
+                seen = self._recent.popleft()
+            except IndexError:
+                return changed
+            key = (seen.provider, seen.model, seen.feature, seen.mode)
+            known: Observation | Fact | None = self._own.get(key)
+            if known is None:
+                known = self._merged.get(key[:2], NO_FACTS).facts.get(key[2:])
+            if not (seen.value and known is not None and known.value):
+                self._own[key] = seen
+                changed = True
 
 
 def overlay(facts: Facts, seen: Iterable[Observation]) -> Facts:

@@ -3,6 +3,13 @@
 from ..config import defaults
 from ..config.declaration import ProviderDeclaration
 
+# docs.x.ai/docs/guides/reasoning, read 2026-11-28: reasoning models answer presencePenalty,
+# frequencyPenalty and stop with an error, and the models below one for reasoning_effort too.
+# Those since grok-4.3 take an effort, and so does grok-3-mini.
+REASONING_MODELS = ("grok-3-mini", "grok-4", "grok-code")
+REFUSED_BY_REASONING = ("stop", "presence_penalty", "frequency_penalty")
+FIXED_EFFORT = ("grok-3", "grok-4", "grok-4-fast", "grok-4-1-fast", "grok-code-fast")
+
 DECLARATION = ProviderDeclaration(
     name="xai",
     client="crux_providers.xai.client:XAIProvider",

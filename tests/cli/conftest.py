@@ -1,4 +1,4 @@
-"""The command line in this process, and a provider on a socket for it to call."""
+"""The command line in this process, a provider on a socket for it to call, both databases."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import pytest
 
 from crux_integrations.cli.main import main
 from crux_providers.persistence.store import get_store
+from tests.databases import place, postgres, store
 from tests.faults.wires import PRESENT
 from tests.servers.scripted_server import Exchange, ScriptedServer
+
+__all__ = ["place", "postgres", "store"]  # tests here run against both database engines
 
 WIRE = next(wire for wire in PRESENT if wire.dialect == "openai_chat")
 

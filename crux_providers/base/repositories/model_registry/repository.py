@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 
 from ...capabilities import load_observed, merge_capabilities
 from ...errors import ErrorCode, ProviderError, classify_exception
-from ...get_models_base import load_snapshot, no_fetcher, refreshing
-from ...models import ModelRegistrySnapshot
+from ...get_models_base import (
+    load_snapshot,
+    no_fetcher,
+    normalize_items,
+    refreshing,
+    run_fetcher,
+)
+from ...listing import fetch_listing, lists_plainly
+from ...models import ModelInfo, ModelRegistrySnapshot
 from ...ports import PORTS, resolve
 
 ENTRY_POINTS = ("run", "get_models", "fetch_models", "update_models", "refresh_models", "main")
@@ -46,21 +54,51 @@ class ModelRegistryRepository:
         ]
         return replace(snapshot, models=models)
 
+    def fetch(self, provider: str) -> ModelRegistrySnapshot:
+        """The provider's listing as it is now, without observations; nothing is stored.
+
+        Raises ProviderError where it cannot be fetched or has no model.
+        """
+        items = _run(_entry(provider), provider, store=False)
+        models = [ModelInfo(**item) for item in normalize_items(items or (), provider)]
+        if not models:
+            raise _no_models(provider)
+        return ModelRegistrySnapshot(provider, models, "api", datetime.now(UTC).isoformat())
+
     def _refresh(self, provider: str) -> None:
-        entry = _entry_point(_fetcher(provider), provider)
+        entry = _entry(provider)
         before = load_snapshot(provider).fetched_at
-        try:
-            with refreshing():
-                entry()
-        except Exception as exc:  # whatever a fetcher raises is one failed refresh
-            raise classify_exception(exc).locate(provider, None) from exc
+        _run(entry, provider, store=True)
         after = load_snapshot(provider).fetched_at
         if after is None or after == before:
-            raise ProviderError(
-                ErrorCode.TRANSIENT,
-                "the refresh brought no models; the stored listing is as it was",
-                provider=provider,
-            )
+            raise _no_models(provider)
+
+
+def _run(entry: Callable[[], Any], provider: str, *, store: bool) -> Any:
+    try:
+        with refreshing(store=store):
+            return entry()
+    except Exception as exc:  # whatever a fetcher raises is one failed refresh
+        raise classify_exception(exc).locate(provider, None) from exc
+
+
+def _no_models(provider: str) -> ProviderError:
+    return ProviderError(
+        ErrorCode.TRANSIENT,
+        "the refresh brought no models; the stored listing is as it was",
+        provider=provider,
+    )
+
+
+def _entry(provider: str) -> Callable[[], Any]:
+    """What refreshes ``provider``: its fetcher, else its endpoint as the dialect reads it."""
+    try:
+        module = _fetcher(provider)
+    except ProviderError as error:
+        if error.code is ErrorCode.NOT_FOUND and lists_plainly(provider):
+            return lambda: run_fetcher(provider, lambda: fetch_listing(provider))
+        raise
+    return _entry_point(module, provider)
 
 
 def _fetcher(provider: str) -> ModuleType:
