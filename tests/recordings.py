@@ -197,9 +197,9 @@ def _status_in(data: bytes) -> int:
     return code if isinstance(code, int) else 400
 
 
-def read(folder: Path, file: str) -> Session:
-    """One file of recorded exchanges, wherever it lies: the project's own cassettes too."""
-    return _session(folder, file)
+def read_session(folder: Path, file: str) -> tuple[Interaction, ...]:
+    """The exchanges of one file below ``folder``, a recording or a cassette of this project."""
+    return _session(folder, file).interactions
 
 
 @cache

@@ -187,7 +187,7 @@ COUNTS = re.compile(
 
 def cassette(file: str) -> Interaction:
     """The first exchange of a cassette; an emulator's zeros become counts worth reading."""
-    interaction = recordings.read(CASSETTES, file).interactions[0]
+    interaction = recordings.read_session(CASSETTES, file)[0]
     numbers = itertools.count(7)
     body = COUNTS.sub(lambda m: b'"%b"%b%d' % (m[1], m[2], next(numbers)), interaction.body)
     return dataclasses.replace(interaction, body=body)
