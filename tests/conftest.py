@@ -86,3 +86,11 @@ def pytest_collection_finish() -> None:
     """Set what the imports left aside: tests that count objects would walk it all each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell each test which rows of the contract it shows, before `-m` chooses."""
+    from tests.contract_report import mark
+
+    mark(items)

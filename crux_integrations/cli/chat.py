@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .options import AS_JSON, ROUTES_FILE, fail, find_routes_file, show_json
+from .options import AS_JSON, ROUTES_FILE, fail, find_routes_file, show_json, show_logs
 
 
 @click.command()
@@ -32,54 +32,49 @@ def chat(
     from crux_integrations.cli.surroundings import Surroundings
     from crux_integrations.router.router import CallOptions, Router
     from crux_providers.base import ChatRequest, Message, ProviderError
-    from crux_providers.config import defaults
 
     text = words or prompt
     if not text:
         raise click.UsageError('say something: crux chat "..."')
     if route and (model or provider):
         raise click.UsageError("--route and --model exclude each other")
-    target = None
-    if model or provider:
-        if model and ":" in model and not provider:
-            target = model
-        else:
-            provider = provider or defaults.DEFAULT_PROVIDER
-            if model is None:
-                from crux_providers.base import ProviderFactory
-
-                model = ProviderFactory.create(provider).default_model()
-            if not model:
-                raise click.UsageError(f"{provider} has no default model: add --model")
-            target = f"{provider}:{model}"
+    show_logs()
     request = ChatRequest(messages=[Message("user", text)])
+    target = _target(provider, model)
     anything: Surroundings | None = None
+    source: Any = routes_file
+    if target is None and route is None:
+        anything = Surroundings.of(find_routes_file(routes_file), request)
+        source = anything.config
+    options = CallOptions(model=target)
     try:
-        source: Any = routes_file
-        if target is None and route is None:
-            anything = Surroundings.of(find_routes_file(routes_file), request)
-            source = anything.config
         with Router(source) as router:
-            options = CallOptions(model=target)
             if as_json:
                 response = router.generate(request, route or "default", options=options)
-                show_json(
-                    {
-                        "text": response.text,
-                        "finish_reason": response.finish_reason,
-                        **response.meta.extra,
-                    }
-                )
+                answer = {"text": response.text, "finish_reason": response.finish_reason}
+                show_json({**answer, **response.meta.extra})
                 return 0
             for event in router.stream(request, route or "default", options=options):
                 if event.delta:
                     click.echo(event.delta, nl=False)
                     sys.stdout.flush()
             click.echo()
-    except ProviderError as error:
+    except ProviderError:
         if anything is not None and anything.nothing is not None:
             return fail(anything.nothing)
-        return fail(str(error))
-    except ValueError as error:
-        return fail(str(error), 2)
+        raise
     return 0
+
+
+def _target(provider: str | None, model: str | None) -> str | None:
+    """``provider:model`` of a call that names either; None leaves it to the route."""
+    if not (provider or model) or (model and ":" in model and not provider):
+        return model
+    from crux_providers.base import ProviderFactory
+    from crux_providers.config import defaults
+
+    name = provider or defaults.DEFAULT_PROVIDER
+    model = model or ProviderFactory.create(name).default_model()
+    if not model:
+        raise click.UsageError(f"{name} has no default model: add --model")
+    return f"{name}:{model}"

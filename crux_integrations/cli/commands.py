@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, str] = {
     "attempts": "attempts:attempts",
     "models": "models:models",
     "local": "local:local",
+    "benchmark": "benchmark:benchmark",
     "replay": "replay:replay",
     "doctor": "doctor:doctor",
 }

@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 NEEDS_EXTRA = "crux: the command line needs click and rich: pip install 'crux-integrations[cli]'"
+
+
+EXIT_CODES: Mapping[str, int] = {
+    "crux_providers.base.errors.ProviderError": 1,
+    "crux_providers.config.errors.ConfigError": 1,
+    "crux_providers.persistence.errors.StorageError": 1,
+    "crux_integrations.router.config.RoutesError": 1,
+    "crux_integrations.testing.cassette_file.CassetteFormatError": 1,
+    "json.decoder.JSONDecodeError": 1,
+    "builtins.OSError": 1,
+    "builtins.ValueError": 2,
+}
+"""Exceptions that say in words what is wrong, by name: none of them is imported for this."""
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,6 +52,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except Exception as error:
+        known = next(
+            (c for kind in type(error).__mro__ if (c := EXIT_CODES.get(_name(kind)))), None
+        )
+        if known is None:
+            raise  # a fault of our own: its traceback is worth having
+        print(f"crux: {_words(error)}", file=sys.stderr)
+        sys.exit(known)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,26 @@ def find_routes_file(routes_file: Path | None) -> Path:
 def show_json(value: Any) -> None:
     """One JSON document on stdout."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def show_logs(level: int = logging.WARNING) -> None:
+    """Send the library's records to stderr as JSON lines.
+
+    Those of ``level`` and above, without finalize records: the command itself says how a call
+    ended. ``PROVIDERS_LOG_LEVEL`` shows every record of its own level instead.
+    """
+    from crux_providers.base.logging import LEVEL_VARIABLE, Record, configure_logging
+
+    handler = configure_logging()
+    if not os.environ.get(LEVEL_VARIABLE):
+        handler.setLevel(level)
+        handler.addFilter(
+            lambda record: (
+                not (
+                    isinstance(record.msg, Record) and record.msg.fields.get("phase") == "finalize"
+                )
+            )
+        )
 
 
 def fail(message: str, code: int = 1) -> int:

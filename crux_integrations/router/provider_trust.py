@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from crux_providers.config.declaration import ProviderDeclaration, declarations
+from crux_providers.config.errors import ConfigError
 
 from .routes import ProviderConfig, Timeouts
 
@@ -110,8 +111,8 @@ def provider_settings(
         source = "none"
     else:
         source = "environment"
-        if missing is None and declared.key_required and not find_key(declared, env):
-            missing = _unset((declared.env_key,))
+        if missing is None and declared.key_required:
+            missing = _no_key(declared, declared.env_key, env, find_key)
     return ProviderSettings(
         name=name,
         declaration=declared,
@@ -127,6 +128,15 @@ def provider_settings(
         verify=given.verify,
         missing=missing,
     )
+
+
+def _no_key(
+    declared: ProviderDeclaration, variable: str, env: Mapping[str, str], find_key: FindKey
+) -> str | None:
+    try:
+        return None if find_key(declared, env) else _unset((variable,))
+    except ConfigError as exc:  # a file that cannot be read costs this provider, not the others
+        return f"{_unset((variable,))}, and {exc}"
 
 
 _WITHHELD = (

@@ -86,7 +86,8 @@ def _without_ids(value: Any, key: str, ids: dict[str, str]) -> Any:
         case list():
             return [_without_ids(item, "", ids) for item in value]
         case dict() if key not in _CALLERS_OWN:
-            a_call = value.get("type") in _CALL_TYPES or key in _CALL_KEYS
+            kind = value.get("type")  # in a caller's own data it may be anything
+            a_call = (isinstance(kind, str) and kind in _CALL_TYPES) or key in _CALL_KEYS
             return {
                 k: ids.setdefault(v, f"tool call {len(ids) + 1}")
                 if isinstance(v, str) and (k in _CALL_IDS or (k == "id" and a_call))

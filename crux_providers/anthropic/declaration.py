@@ -35,6 +35,7 @@ DECLARATION = ProviderDeclaration(
     },
     transports={"sdk": "crux_providers.transports.anthropic_sdk:AnthropicSdkTransport"},
     default_model="claude-haiku-4-5",
+    json_output=False,  # the Messages API has no JSON mode without a schema
     models_path="/v1/models",
     fetcher="crux_providers.anthropic.get_anthropic_models",
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
-from .errors import ErrorCode, ProviderError
+from .errors import ErrorCode, ProviderError, short_message
+from .logging import get_logger, log_event
 
 
 class CancelledError(ProviderError):
@@ -35,14 +37,21 @@ class CancellationToken:
         return self.reason is not None
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """Cancel once; later calls change nothing."""
+        """Cancel once; later calls change nothing. A callback that fails keeps no other back."""
         with self._lock:
             if self.reason is not None:
                 return
             self.reason = reason or "cancelled"
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception as exc:  # noqa: BLE001  # the next one may be what ends a blocked read
+                log_event(
+                    get_logger(), logging.WARNING, "cancel.callback.error",
+                    operation="cancel", stage="callback", failure_class=type(exc).__name__,
+                    error=short_message(str(exc)),
+                )  # fmt: skip
 
     def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call ``callback`` on cancel; returns a function that takes it off again."""

@@ -290,6 +290,8 @@ def observations(
     if isinstance(outcome, ProviderError):
         if (feature := refused_feature(outcome)) is not None and feature not in seen:
             add(feature, False, short_message(outcome.message))
+            if (feature, mode) == ("json_output", "stream"):  # no JSON at all in this mode
+                add("structured_streaming", False, short_message(outcome.message))
     else:
         for feature in sorted(outcome):
             if feature in FEATURES:

@@ -163,7 +163,10 @@ class ModelListing:
     def pages(
         self, first: Mapping[str, str] | None = None, next_page: NextPage | None = None
     ) -> Iterator[JSON]:
-        """The pages of the listing endpoint, one request each; ``first`` is the first's query."""
+        """The pages of the listing endpoint, one request each; ``first`` is the first's query.
+
+        Raises ProviderError where a request fails, ``malformed`` where the pages do not end.
+        """
         first = first or {}
         query: Mapping[str, str] | None = first
         asked: list[Mapping[str, str]] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def listening(logger: logging.Logger, level: int) -> bool:
     """Whether a record of ``level`` would reach a handler that does something with it."""
     if not logger.isEnabledFor(level):
         return False
-    current: logging.Logger | None = logger
+    current: logging.Logger | None = getattr(logger, "logger", logger)  # beneath a LoggerAdapter
     while current is not None:
         for handler in current.handlers:
             if handler.level <= level and not isinstance(handler, logging.NullHandler):
@@ -136,16 +137,28 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def configure_logging(stream: TextIO | None = None) -> logging.Handler:
-    """For programs: send the library's records to ``stream`` (stderr) as JSON lines.
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to the stderr of the moment, as the logging module's own last resort does."""
 
-    Called again it replaces the handler it set before; returns the handler.
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # an attribute of the base class
+        return sys.stderr
+
+
+def configure_logging(stream: TextIO | None = None) -> logging.Handler:
+    """For programs: send the library's records to ``stream`` as JSON lines.
+
+    Without one they go to whatever stderr is when a record is made. Called again it replaces the
+    handler it set before; returns the handler.
     """
     logger = get_logger()
     for handler in list(logger.handlers):
         if isinstance(handler.formatter, JsonFormatter):
             logger.removeHandler(handler)
-    handler = logging.StreamHandler(stream)
+    handler = _StderrHandler() if stream is None else logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     logger.addHandler(handler)
     return handler

@@ -126,7 +126,10 @@ class Tool:
 
     @classmethod
     def parse(cls, value: Tool | Mapping[str, JSON]) -> Tool:
-        """Take a Tool, OpenAI's ``{"type": "function", "function": {...}}``, or its inside."""
+        """Take a Tool, OpenAI's ``{"type": "function", "function": {...}}``, or its inside.
+
+        Raises ValueError for anything else.
+        """
         if isinstance(value, Tool):
             return value
         is_function = value.get("type", "function") == "function"

@@ -7,11 +7,12 @@ all calling, classifying and streaming is here, once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Self, cast
 
 from ..config.declaration import ProviderDeclaration
+from ..config.errors import ConfigError
 from .abandon import asleep, sleep
 from .cancellation import CancellationToken
 from .errors import (
@@ -26,11 +27,12 @@ from .events import usage_fields
 from .flow import Attempt
 from .interfaces import Codec, Transport
 from .listing import ModelListing
-from .logging import LogContext, get_logger
+from .logging import LogContext
 from .models import ChatRequest, ChatResponse, parse_structured
 from .observing import observe_end, observe_error, observe_first, observe_success
 from .ports import load, resolve
-from .provider_call import PreparedCall, aevents_of, events_of
+from .provider_call import CallOptions as CallOptions
+from .provider_call import PreparedCall, aevents_of, events_of, unclassified
 from .provider_settings import kept_headers, make_endpoint, resolve_base_url, resolve_key
 from .retry import RetryConfig
 from .streaming_adapter import (
@@ -42,16 +44,6 @@ from .streaming_adapter import (
 from .streaming_lifecycle import StreamLifecycle
 from .timeouts import CallScope, TimeoutConfig, get_timeout_config
 from .wire import Endpoint, WireRequest, WireResponse
-
-
-@dataclass(frozen=True, slots=True)
-class CallOptions:
-    """What one call may change: limits, the cancel switch, retries after the first request."""
-
-    timeouts: TimeoutConfig | None = None
-    token: CancellationToken | None = None
-    max_retries: int | None = None
-
 
 _NO_OPTIONS = CallOptions()
 
@@ -220,14 +212,26 @@ class BaseProvider(ModelListing):
             found = self._codecs[dialect] = (cast(Codec, module), options)
         return found
 
-    def _call(self, request: ChatRequest, *, stream: bool, options: CallOptions) -> PreparedCall:
-        model = request.model or self.default_model()
+    def _model_of(self, request: ChatRequest) -> str:
+        """The request's model, else the default one; raises ``bad_request`` where there is none."""
+        if request.model:
+            return request.model
+        try:
+            model = self.default_model()
+        except ConfigError as exc:  # a provider may look its default up in config.yaml
+            raise ProviderError(
+                ErrorCode.BAD_REQUEST, str(exc), provider=self.provider_name, cause=exc
+            ) from exc
         if not model:
             raise ProviderError(
                 ErrorCode.BAD_REQUEST,
                 f"{self.provider_name} has no default model: name one",
                 provider=self.provider_name,
             )
+        return model
+
+    def _call(self, request: ChatRequest, *, stream: bool, options: CallOptions) -> PreparedCall:
+        model = self._model_of(request)
         try:
             request = self.prepare(replace(request, model=model))
             codec, codec_options = self._codec(self.dialect_for(model))
@@ -235,6 +239,8 @@ class BaseProvider(ModelListing):
             wire = self.adjust(wire, request)
         except ProviderError as error:
             raise error.locate(self.provider_name, model) from error.cause
+        except Exception as exc:  # a value of a type that nobody expects
+            raise unclassified(self.provider_name, model, exc) from exc
         retries = self._max_retries if options.max_retries is None else options.max_retries
         return PreparedCall(
             self.provider_name,
@@ -317,20 +323,17 @@ class BaseProvider(ModelListing):
         return response
 
     def _classify(self, call: PreparedCall, exc: Exception) -> ProviderError:
-        known = isinstance(exc, ProviderError | WireFailure | OSError)
-        error = self._as_error(call.codec, exc).locate(self.provider_name, call.model)
-        if not known:
-            if passes_through(exc):
-                raise exc
-            get_logger().error("chat.unclassified", exc_info=exc)
+        if isinstance(exc, WireFailure):
+            error = call.codec.classify(exc)
+        elif isinstance(exc, ProviderError | OSError):
+            error = classify_exception(exc)
+        elif passes_through(exc):
+            raise exc
+        else:
+            error = unclassified(self.provider_name, call.model, exc)
+        error.locate(self.provider_name, call.model)
         observe_error(self.provider_name, call.model, call.request, error, mode="whole")
         return error
-
-    @staticmethod
-    def _as_error(codec: Codec, exc: BaseException) -> ProviderError:
-        if isinstance(exc, WireFailure):
-            return codec.classify(exc)
-        return classify_exception(exc)
 
     # -- streams ------------------------------------------------------------------------------
 
@@ -395,7 +398,10 @@ class BaseProvider(ModelListing):
         return prepared
 
     def _adapter(self, request: ChatRequest, options: CallOptions) -> dict[str, Any]:
-        model = request.model or self.default_model() or ""
+        try:
+            model = self._model_of(request)
+        except ProviderError:
+            model = ""  # the start of the stream says so, as its terminal event
         retries = self._max_retries if options.max_retries is None else options.max_retries
         retry = RetryConfig(max_attempts=1 + retries)
         name = self.provider_name

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .cancellation import CancellationToken
-from .errors import ProviderError, WireFailure, request_id_of
+from .errors import ProviderError, WireFailure, classify_exception, request_id_of
 from .events import ChatStreamEvent
 from .flow import AttemptFlow, attempts
 from .interfaces import AsyncWireStream, Codec, Decoder, WireStream
+from .logging import get_logger, log_event
 from .models import ChatRequest, ChatResponse, ContentPart
 from .provider_settings import kept_headers
 from .retry import RetryConfig
 from .timeouts import TimeoutConfig
 from .wire import WireRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What one call may change: limits, the cancel switch, retries after the first request."""
+
+    timeouts: TimeoutConfig | None = None
+    token: CancellationToken | None = None
+    max_retries: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,17 @@ class PreparedCall:
 def _owned(part: ContentPart) -> bool:
     """Whether a part has something that only its maker understands."""
     return part.dialect is not None or part.type in ("reasoning", "raw")
+
+
+def unclassified(provider: str, model: str, exc: Exception) -> ProviderError:
+    """The error of a call that failed in a way nobody classified, which is logged."""
+    error = classify_exception(exc).locate(provider, model)
+    log_event(
+        get_logger(), logging.ERROR, "chat.unclassified", exc_info=exc,
+        provider=provider, model=model, operation="chat", stage="call",
+        failure_class=type(exc).__name__, error_code=str(error.code),
+    )  # fmt: skip
+    return error
 
 
 def events_of(call: PreparedCall, stream: WireStream) -> Iterator[ChatStreamEvent]:

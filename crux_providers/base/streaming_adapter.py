@@ -9,16 +9,23 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
+from inspect import iscoroutinefunction
 from typing import Any
 
-from .abandon import ThreadReader, asleep, sleep, wait_for
+from .abandon import AsyncThreadReader, ThreadReader, asleep, sleep, wait_for
 from .cancellation import CancellationToken
 from .errors import ProviderError
 from .events import ChatStreamEvent
 from .flow import Attempt, AttemptFlow, attempts
 from .logging import LogContext, get_logger
 from .retry import RetryConfig
-from .streaming_lifecycle import Hook, StreamLifecycle, Translator, starter_parts
+from .streaming_lifecycle import (
+    CLOSED_EARLY,
+    Hook,
+    StreamLifecycle,
+    Translator,
+    starter_parts,
+)
 from .timeouts import CallScope, TimeoutConfig, get_timeout_config
 
 RetryFactory = Callable[[str], RetryConfig | None]
@@ -68,7 +75,7 @@ class _AdapterBase:
         return attempts(retry, random.random)
 
     def _begin_attempt(self, step: Attempt) -> CallScope:
-        self.lifecycle.attempt = step.number
+        self.lifecycle.begin_attempt(step.number)
         self.scope = CallScope(self.timeouts, self.token)
         return self.scope
 
@@ -154,7 +161,7 @@ class BaseStreamingAdapter(_AdapterBase):
                 if life.note(event):
                     self.scope.committed()
             if life.emitted:
-                break
+                return held, iterator  # what was counted is handed out, cancelled or not
         self.token.raise_if_cancelled()
         return held, iterator
 
@@ -172,7 +179,7 @@ class _OwnedSource:
         return self._stream
 
     def close(self) -> None:
-        _close(self._stream)
+        self._adapter.lifecycle.close_quietly(self._stream)
 
 
 class _ForeignSource:
@@ -199,13 +206,7 @@ class _ForeignSource:
             yield native
 
     def close(self) -> None:
-        self._reader.close(lambda: _close(self._stream))
-
-
-def _close(stream: Any) -> None:
-    close = getattr(stream, "close", None)
-    if callable(close):
-        close()
+        self._reader.close(lambda: self._adapter.lifecycle.close_quietly(self._stream))
 
 
 class StreamController:
@@ -245,8 +246,15 @@ class StreamController:
         self._adapter.token.cancel(reason)
 
     def close(self) -> None:
-        """Leave early: the socket is closed, the finalize record written. Safe to call twice."""
-        self._events.close()  # type: ignore[attr-defined]  # run() is a generator
+        """Leave early: the socket is closed, the finalize record written.
+
+        Safe to call twice, and from another thread: a reader that is inside ends at once with
+        the terminal event of a cancelled stream.
+        """
+        try:
+            self._events.close()  # type: ignore[attr-defined]  # run() is a generator
+        except ValueError:  # another thread is inside the generator
+            self._adapter.token.cancel(CLOSED_EARLY)
 
     def __enter__(self) -> StreamController:
         return self
@@ -259,6 +267,7 @@ class AsyncBaseStreamingAdapter(_AdapterBase):
     """The async twin of :class:`BaseStreamingAdapter`.
 
     ``starter`` may be a coroutine function or a plain one; its stream an async or a plain iterable.
+    Where they are not ``owned``, plain ones run in a thread: they may block.
     """
 
     async def run(self) -> AsyncIterator[ChatStreamEvent]:
@@ -332,33 +341,65 @@ class AsyncBaseStreamingAdapter(_AdapterBase):
                 if life.note(event):
                     self.scope.committed()
             if life.emitted:
-                break
+                return held
         self.token.raise_if_cancelled()
         return held
 
 
 class _AsyncSource:
-    """An async stream, owned or not; ``chunks`` iterates it under the scope."""
+    """An async stream, owned or not; ``chunks`` iterates it under the scope.
+
+    A plain starter or iterator that is not owned may block, so it runs in a thread that can be
+    left behind and never in the loop's own.
+    """
 
     def __init__(self, adapter: AsyncBaseStreamingAdapter, scope: CallScope) -> None:
         self._adapter = adapter
         self._scope = scope
+        self._reader: AsyncThreadReader | None = None
+        self._started: Any = None
         self._stream: Any = None
         self.chunks: AsyncIterator[Any]
 
     async def open(self) -> None:
         adapter = self._adapter
-        result = adapter.starter()
+        if adapter.owned or iscoroutinefunction(adapter.starter):
+            result = adapter.starter()
+        else:
+            result = await self._in_thread(self._start)
         if hasattr(result, "__await__"):
             result = await (result if adapter.owned else wait_for(result, self._scope))
         self._stream, ids = starter_parts(result)
         adapter.lifecycle.take_ids(ids)
         if not hasattr(self._stream, "__aiter__"):
-            self.chunks = _plain(self._stream)
+            ready = adapter.owned or isinstance(self._stream, (list, tuple))
+            self.chunks = _plain(self._stream) if ready else self._threaded()
         elif adapter.owned:
             self.chunks = aiter(self._stream)
         else:
             self.chunks = self._guarded(aiter(self._stream))
+
+    def _start(self) -> Any:
+        self._started = self._adapter.starter()
+        return self._started
+
+    async def _in_thread(self, job: Callable[[], Any]) -> Any:
+        if self._reader is None:
+            self._reader = AsyncThreadReader(self._scope)
+
+        def unless_exhausted() -> Any:
+            try:
+                return job()
+            except StopIteration as exc:  # which no future can hold
+                raise RuntimeError("StopIteration outside of an iterator") from exc
+
+        return await self._reader.call(unless_exhausted)
+
+    async def _threaded(self) -> AsyncIterator[Any]:
+        done = object()
+        iterator = await self._in_thread(lambda: iter(self._stream))
+        while (native := await self._in_thread(lambda: next(iterator, done))) is not done:
+            yield native
 
     async def _guarded(self, iterator: AsyncIterator[Any]) -> AsyncIterator[Any]:
         while True:
@@ -369,16 +410,30 @@ class _AsyncSource:
             yield native
 
     async def aclose(self) -> None:
-        aclose = getattr(self._stream, "aclose", None)
-        if aclose is None:
-            _close(self._stream)
+        stream, life = self._stream, self._adapter.lifecycle
+        foreign = self._reader is not None and not hasattr(stream, "__aiter__")
+        if self._reader is not None:  # what the thread is in the middle of is closed after it
+            self._reader.close(self._close_late if foreign else None)
+        close = getattr(stream, "aclose", None) or getattr(stream, "close", None)
+        if foreign or not callable(close):
             return
         try:
-            await aclose()
-        except RuntimeError:
-            if self._adapter.owned:
-                raise
-            # an abandoned read is still inside the generator: it ends with its task
+            closing = close()
+            if hasattr(closing, "__await__"):
+                await closing
+        except Exception as exc:  # noqa: BLE001  # foreign code; the stream is over whatever it says
+            # An abandoned read is still inside the generator: it ends with its task.
+            if not getattr(stream, "ag_running", False):
+                life.close_failed(exc)
+
+    def _close_late(self) -> None:
+        stream = self._stream
+        if stream is None and self._started is not None:  # a start that was left behind
+            try:
+                stream, _ = starter_parts(self._started)
+            except ProviderError:
+                return
+        self._adapter.lifecycle.close_quietly(stream)
 
 
 async def _plain(iterable: Any) -> AsyncIterator[Any]:
@@ -419,8 +474,17 @@ class AsyncStreamController:
         self._adapter.token.cancel(reason)
 
     async def aclose(self) -> None:
-        """Leave early: the socket is closed, the finalize record written. Safe to call twice."""
-        await self._events.aclose()  # type: ignore[attr-defined]  # run() is a generator
+        """Leave early: the socket is closed, the finalize record written.
+
+        Safe to call twice, and from another task: a reader that is inside ends at once with the
+        terminal event of a cancelled stream.
+        """
+        try:
+            await self._events.aclose()  # type: ignore[attr-defined]  # run() is a generator
+        except RuntimeError:
+            if not getattr(self._events, "ag_running", False):
+                raise
+            self._adapter.token.cancel(CLOSED_EARLY)  # another task is inside the generator
 
     async def __aenter__(self) -> AsyncStreamController:
         return self

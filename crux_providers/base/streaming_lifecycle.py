@@ -7,7 +7,6 @@ contract that are not about waiting live here, once.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,13 @@ from typing import Any
 
 from . import metrics, tracing
 from .cancellation import CancelledError
-from .errors import ErrorCode, ProviderError, classify_exception, passes_through
+from .errors import (
+    ErrorCode,
+    ProviderError,
+    classify_exception,
+    passes_through,
+    short_message,
+)
 from .events import ChatStreamEvent, usage_fields
 from .logging import LogContext, log_event
 from .models import Usage, parse_structured
@@ -24,6 +29,10 @@ Translator = Callable[[Any], Any]
 Hook = Callable[["StreamLifecycle"], None]
 
 _TERMINAL_OK = ChatStreamEvent(finish=True)
+_NOTHING = ChatStreamEvent()
+
+CLOSED_EARLY = "closed by the consumer"
+"""The reason of a stream whose consumer left before its end."""
 
 
 def starter_parts(result: Any) -> tuple[Any, Mapping[str, Any]]:
@@ -72,6 +81,7 @@ class StreamLifecycle:
 
     __slots__ = (
         "_first_at",
+        "_given_ids",
         "_pieces",
         "_skip_logged",
         "_span",
@@ -143,11 +153,17 @@ class StreamLifecycle:
         )
         self._skip_logged = False
         self._span: Any = None
+        self._given_ids = (ctx.request_id, ctx.response_id)
 
     def begin(self) -> None:
         """Start the clock and the start-phase span."""
         self._started_at = time.perf_counter()
         self._span = tracing.start_span("providers.stream.start", self._labels())
+
+    def begin_attempt(self, number: int) -> None:
+        """Count an attempt; ids of the one before it are no ids of this one."""
+        self.attempt = number
+        self.ctx.request_id, self.ctx.response_id = self._given_ids
 
     def _labels(self) -> dict[str, Any]:
         return {"provider": self.provider, "model": self.model}
@@ -160,28 +176,27 @@ class StreamLifecycle:
             self.ctx.response_id = str(ids["response_id"])
 
     def translate(self, native: Any) -> Sequence[ChatStreamEvent]:
-        """The events in a native chunk; a translator that fails skips it, counted, logged once."""
+        """The events in a native chunk; a translator that fails skips it, counted, logged once.
+
+        The terminal event is the lifecycle's alone: one that a translator makes says how the call
+        went, so its error is raised and its mark taken off.
+        """
         translator = self._translator
-        if translator is None:
-            return (native,) if isinstance(native, ChatStreamEvent) else as_events(native)
+        if translator is None and isinstance(native, ChatStreamEvent):
+            return (native,) if not native.finish else _unmarked((native,))
         try:
-            return as_events(translator(native))
+            events = as_events(translator(native) if translator is not None else native)
+            for event in events:
+                if event.finish:
+                    return _unmarked(events)
+            return events
         except ProviderError:
             raise  # not a fault of the translator: the chunk says the call failed
         except Exception as exc:  # noqa: BLE001  # isolation: a bad chunk ends nothing
             self.skipped += 1
             if not self._skip_logged:
                 self._skip_logged = True
-                log_event(
-                    self.logger,
-                    logging.WARNING,
-                    "stream.translator.skipped",
-                    **self._labels(),
-                    operation="stream",
-                    stage="mid_stream",
-                    failure_class=type(exc).__name__,
-                    error=str(exc)[:200],
-                )
+                self._trouble("stream.translator.skipped", exc)
             return ()
 
     def note(self, event: ChatStreamEvent) -> bool:
@@ -220,8 +235,7 @@ class StreamLifecycle:
             self._first_at = time.perf_counter()
             tracing.end_span(self._span, self._labels())
             self._span = tracing.start_span("providers.stream.run", self._labels())
-            if self.on_first is not None:
-                self.on_first(self)
+            self._tell(self.on_first)
             return True
         return False
 
@@ -238,7 +252,10 @@ class StreamLifecycle:
         return max((self._first_at - self._started_at) * 1000, 1e-3)
 
     def classify(self, exc: BaseException) -> ProviderError:
-        """An exception as this stream's error: after content a timeout is ``transient``."""
+        """An exception as this stream's error: after content a timeout is ``transient``.
+
+        Raises the exception itself where it is a test's own (a cassette's miss).
+        """
         if passes_through(exc):
             self.closed_early()
             raise exc
@@ -254,7 +271,7 @@ class StreamLifecycle:
                 cause=error,
             )
         if error.code is ErrorCode.INTERNAL and not isinstance(exc, ProviderError):
-            self.logger.error("stream.unclassified", exc_info=exc, extra=self._labels())
+            self._trouble("stream.unclassified", exc, level=logging.ERROR, exc_info=exc)
         return error
 
     def end(self, error: ProviderError | None) -> ChatStreamEvent:
@@ -272,8 +289,7 @@ class StreamLifecycle:
             if error is not None and error.request_id and self.ctx.request_id is None:
                 self.ctx.request_id = error.request_id
             self._finalize()
-            if self.on_end is not None:
-                self.on_end(self)
+            self._tell(self.on_end)
         if self.error is not None:
             return ChatStreamEvent(finish=True, error=self.error.terminal())
         if self.structured is not None:
@@ -283,7 +299,48 @@ class StreamLifecycle:
     def closed_early(self) -> None:
         """The consumer left before the end: finalize runs, nobody sees the terminal event."""
         if not self.ended:
-            self.end(CancelledError("closed by the consumer").locate(self.provider, self.model))
+            self.end(CancelledError(CLOSED_EARLY).locate(self.provider, self.model))
+
+    def close_quietly(self, stream: Any) -> None:
+        """Close a native stream that has a ``close``; one that fails to is logged, no more."""
+        close = getattr(stream, "close", None)
+        if callable(close):
+            try:
+                close()
+            except Exception as exc:  # noqa: BLE001  # foreign code; the stream is over whatever it says
+                self.close_failed(exc)
+
+    def close_failed(self, exc: Exception) -> None:
+        """Log that a native stream could not be closed."""
+        self._trouble("stream.close.error", exc)
+
+    def _tell(self, hook: Hook | None) -> None:
+        if hook is None:
+            return
+        try:
+            hook(self)
+        except Exception as exc:  # noqa: BLE001  # whoever listens ends no stream
+            self._trouble("stream.hook.error", exc)
+
+    def _trouble(
+        self,
+        event: str,
+        exc: BaseException,
+        *,
+        level: int = logging.WARNING,
+        exc_info: BaseException | None = None,
+    ) -> None:
+        log_event(
+            self.logger,
+            level,
+            event,
+            exc_info=exc_info,
+            **self._labels(),
+            operation="stream",
+            stage="finalize" if self.ended else "mid_stream" if self.emitted else "start",
+            failure_class=type(exc).__name__,
+            error=short_message(str(exc)),
+        )
 
     def _finalize(self) -> None:
         error = self.error
@@ -328,7 +385,7 @@ class StreamLifecycle:
                     **fields,
                     error=terminal,
                 )
-        if os.environ.get("PROVIDERS_METRICS_EXPORT", "").lower() in ("1", "true"):
+        if metrics.export_enabled():
             metrics.emit(
                 metrics.StreamMetricsPayload(
                     provider=self.provider,
@@ -342,8 +399,23 @@ class StreamLifecycle:
             )
 
 
+def _unmarked(events: Sequence[ChatStreamEvent]) -> Sequence[ChatStreamEvent]:
+    """``events`` without terminal marks; raises the error that one of them carries."""
+    for event in events:
+        if event.finish and event.error is not None:
+            code, _, message = event.error.partition(":")
+            if code not in set(ErrorCode):
+                code, message = ErrorCode.INTERNAL, event.error
+            raise ProviderError(code, message)
+    plain = (replace(event, finish=False) if event.finish else event for event in events)
+    return tuple(event for event in plain if event != _NOTHING)
+
+
 def as_events(value: Any) -> Sequence[ChatStreamEvent]:
-    """What a translator may return, as events: None, text, an event, or an iterable of these."""
+    """What a translator may return, as events: None, text, an event, or an iterable of these.
+
+    Raises TypeError for anything else.
+    """
     match value:
         case None | "":
             return ()

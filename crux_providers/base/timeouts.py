@@ -33,7 +33,10 @@ class TimeoutConfig:
     def override(
         self, timeout: float | Mapping[str, float | None] | TimeoutConfig | None, idle: float | None
     ) -> TimeoutConfig:
-        """This config with a provider's ``timeout`` and ``idle_timeout`` arguments over it."""
+        """This config with a provider's ``timeout`` and ``idle_timeout`` arguments over it.
+
+        Raises ValueError for a mapping with a name it does not know.
+        """
         config = self
         match timeout:
             case None:

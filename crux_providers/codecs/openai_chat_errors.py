@@ -97,6 +97,7 @@ PARAMETER_FEATURES: Mapping[tuple[str, str], str] = {
     ("unsupported_parameter", "functions"): "tools",
     ("unsupported_parameter", "tool_choice"): "tool_choice",
     ("unsupported_parameter", "parallel_tool_calls"): "parallel_tools",
+    ("unsupported_parameter", "response_format"): "json_output",
     ("unsupported_parameter", "reasoning_effort"): "reasoning",
     ("unsupported_parameter", "reasoning"): "reasoning",
     ("unsupported_parameter", "logprobs"): "logprobs",

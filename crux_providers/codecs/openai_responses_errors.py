@@ -47,6 +47,7 @@ PARAMETER_FEATURES: Mapping[str, str] = {
     "parallel_tool_calls": "parallel_tools",
     "reasoning": "reasoning",
     "reasoning.effort": "reasoning",
+    "text.format": "json_output",
     "top_logprobs": "logprobs",
     "stream": "streaming",
 }

@@ -10,14 +10,17 @@ __all__ = ["get_openai_config"]
 def get_openai_config() -> dict[str, Any]:
     """OpenAI's settings: ``model`` and ``base_url``, read now.
 
-    From ``api.openai`` of config.yaml, else from :mod:`.defaults` (model ``o3-mini``). Keys are no
-    part of it. Raises ConfigError where config.yaml cannot be read.
+    The model is ``api.openai.model`` of config.yaml, else ``o3-mini``; the base URL is
+    ``OPENAI_BASE_URL``, else OpenAI's own (a file of the working directory never decides where a
+    key is sent). Keys are no part of it. Raises ConfigError where config.yaml cannot be read.
     """
-    from . import defaults
+    import os
+
+    from . import declaration, defaults
     from .files import api_section
 
-    section = api_section("openai")
+    declared = declaration.declarations()["openai"]
     return {
-        "model": section.get("model") or defaults.OPENAI_DEFAULT_MODEL,
-        "base_url": section.get("base_url") or defaults.OPENAI_BASE_URL,
+        "model": api_section("openai").get("model") or defaults.OPENAI_DEFAULT_MODEL,
+        "base_url": os.environ.get(declared.base_url_variable) or declared.base_url,
     }

@@ -9,7 +9,6 @@ config.yaml::
       openai:
         api_key: "..."
         model: gpt-5-mini        # optional
-        base_url: https://...    # optional
 """
 
 from __future__ import annotations
@@ -19,14 +18,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .errors import ConfigError as ConfigError
+
 DOTENV_VARIABLE = "DOTENV_FILE"
 CONFIG_VARIABLE = "CRUX_CONFIG"
 
 T = TypeVar("T")
-
-
-class ConfigError(ValueError):
-    """A configuration file that cannot be used; one line that names it and says what to do."""
 
 
 def dotenv() -> Mapping[str, str]:

@@ -142,10 +142,13 @@ def test_a_byte_order_mark_is_no_part_of_the_text(project: Path) -> None:
     assert get() == "k"
 
 
-def test_openai_config(project: Path) -> None:
+def test_openai_config(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_openai_config() == {"model": "o3-mini", "base_url": defaults.OPENAI_BASE_URL}
     (project / "config.yaml").write_text(
-        "api: {openai: {api_key: secret, model: gpt-5, base_url: 'http://here/v1'}}"
+        "api: {openai: {api_key: secret, model: gpt-5, base_url: 'http://elsewhere/v1'}}"
     )
+    # A file of the working directory does not decide where a key from the environment goes.
+    assert get_openai_config() == {"model": "gpt-5", "base_url": defaults.OPENAI_BASE_URL}
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://here/v1")
     assert get_openai_config() == {"model": "gpt-5", "base_url": "http://here/v1"}
     assert files.api_section("openai")["api_key"] == "secret"

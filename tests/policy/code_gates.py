@@ -153,6 +153,74 @@ def _named_values(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                 yield from ((arg.arg, value) for arg, value in pairs if value is not None)
 
 
+def numbers_not_repeated(root: Path) -> Report:
+    """No number of ``config/defaults.py`` from 100 on is written again where defaults are used.
+
+    In providers' folders, persistence and the command line. Smaller ones mean many things.
+    """
+    home = "crux_providers/config/defaults.py"
+    users = ["crux_providers/persistence", "crux_integrations/cli"]
+    users += provider_folders(root).values()
+    files = list(sources(root))
+    owned = {value for f in files if f.path == home for value, _ in _large_numbers(f.tree)}
+    findings = [
+        file.at(node, f"{value:g} is a default; import it from {home}")
+        for file in files
+        if file.is_below(*users)
+        for value, node in _large_numbers(file.tree)
+        if value in owned
+    ]
+    return Report(len(owned), tuple(findings))
+
+
+def _large_numbers(tree: ast.Module) -> Iterator[tuple[float, ast.AST]]:
+    """The numbers from 100 on with their nodes; a product of numbers counts as what it makes."""
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        match node:
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+                if value >= 100:
+                    yield float(value), node
+            case ast.BinOp(
+                left=ast.Constant(value=int() | float() as left),
+                op=ast.Mult(),
+                right=ast.Constant(value=int() | float() as right),
+            ):
+                yield float(left * right), node
+            case _:
+                todo.extend(ast.iter_child_nodes(node))
+
+
+def public_raises(root: Path) -> Report:
+    """A public function of ``base`` or ``config`` that raises says so, or whose twin it is."""
+    examined, findings = 0, []
+    for file in sources(root):
+        if not file.is_below("crux_providers/base", "crux_providers/config"):
+            continue
+        for owner, node in _public(file.tree.body):
+            if isinstance(node, ast.ClassDef) or not _raises(node):
+                continue
+            examined += 1
+            said = f"{ast.get_docstring(node)} {ast.get_docstring(owner) if owner else ''}".lower()
+            if not any(word in said for word in ("raise", "refuse", "async twin")):
+                findings.append(file.at(node, f"{node.name} does not say what it raises"))
+    return Report(examined, tuple(findings))
+
+
+def _raises(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    inside: list[ast.AST] = list(function.body)
+    while inside:
+        match inside.pop():
+            case ast.Raise(exc=ast.expr()):
+                return True
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda():
+                pass
+            case node:
+                inside.extend(ast.iter_child_nodes(node))
+    return False
+
+
 def public_docstrings(root: Path) -> Report:
     """Every public module, class, function and method says what it is.
 

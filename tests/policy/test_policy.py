@@ -19,8 +19,10 @@ GATES: tuple[Gate, ...] = (
     code_gates.no_shell,
     code_gates.provider_names_in_conditions,
     code_gates.defaults_not_repeated,
+    code_gates.numbers_not_repeated,
     code_gates.no_timeout_numbers_in_adapters,
     code_gates.public_docstrings,
+    code_gates.public_raises,
     import_gates.pure_modules,
     import_gates.sdk_imports,
     import_gates.optional_dependencies,
@@ -98,6 +100,28 @@ PLANTED: list[tuple[Gate, dict[str, str], list[str]]] = [
             "crux_providers/y/client.py": "def f(u='https://api.example.com'):\n    pass\n",
         },
         ["y/client.py: 'https://api.example.com'"],
+    ),
+    (
+        code_gates.numbers_not_repeated,
+        {
+            **FOLDER,
+            "crux_providers/config/defaults.py": "BUSY = 5000\nWEEK = 7 * 86400.0\nFEW = 5\n",
+            "crux_providers/persistence/a.py": "f(5000, 5)\n",
+            "crux_providers/openai/client.py": "x = 7 * 86400\n",
+            "crux_providers/base/a.py": "f(5000)\n",
+        },
+        ["persistence/a.py:1: 5000 is", "openai/client.py:1: 604800 is"],
+    ),
+    (
+        code_gates.public_raises,
+        {
+            "crux_providers/base/a.py": (
+                "def f():\n    '''F.'''\n    raise ValueError\n"
+                "def g():\n    '''Raises it.'''\n    raise ValueError\n"
+                "def h():\n    '''H.'''\n    def inner():\n        raise ValueError\n"
+            ),
+        },
+        ["a.py:1: f does not say"],
     ),
     (
         code_gates.no_timeout_numbers_in_adapters,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,7 @@ from crux_providers.base import (
     SupportsJSONOutput,
     SupportsResponsesAPI,
 )
+from tests.servers.scripted_server import Exchange, ScriptedServer
 
 NAMES = [
     "anthropic", "deepseek", "gemini", "litellm", "local", "ollama", "openai", "openrouter", "xai",
@@ -50,6 +53,26 @@ def test_openai_is_what_the_contract_says() -> None:
     assert not provider.uses_responses_api("gpt-4o")
     assert isinstance(ProviderFactory.create("xai", api_key="k"), BaseOpenAIStyleProvider)
     assert isinstance(ProviderFactory.create("deepseek", api_key="k"), BaseOpenAIStyleProvider)
+
+
+def test_a_refresh_fills_the_registry(crux_db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(
+        "crux_providers.openai.get_openai_models", reason="OpenAI's fetcher is not in this version"
+    )
+    model = {"id": "gpt-4o", "object": "model", "created": 1715367049, "owned_by": "system"}
+
+    def listing(exchange: Exchange) -> None:
+        whole = {"object": "list", "data": [model]}
+        exchange.answer(
+            json.dumps(whole if exchange.target.endswith("/models") else model).encode()
+        )
+
+    with ScriptedServer(listing) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "as-real-as-a-key-can-be")
+        snapshot = ProviderFactory.create("openai").list_models(refresh=True)
+    assert [found.id for found in snapshot.models] == ["gpt-4o"]
+    assert snapshot.metadata["source"]
 
 
 def test_an_unknown_name_says_what_was_meant() -> None:

@@ -14,7 +14,7 @@ import pytest
 from crux_providers.base.cancellation import CancellationToken
 from crux_providers.base.errors import ErrorCode, ProviderError
 from crux_providers.base.events import ChatStreamEvent, ToolCallDelta
-from crux_providers.base.logging import LogContext, get_logger
+from crux_providers.base.logging import LogContext
 from crux_providers.base.models import Usage
 from crux_providers.base.retry import RetryConfig
 from crux_providers.base.streaming_adapter import (
@@ -24,50 +24,20 @@ from crux_providers.base.streaming_adapter import (
     StreamController,
 )
 from crux_providers.base.timeouts import TimeoutConfig
-
-FINALIZE = ("stream.adapter.end", "stream.adapter.error")
-
-
-def adapter_arguments(starter: Callable[[], Any], **more: Any) -> dict[str, Any]:
-    return {
-        "ctx": LogContext(provider="fake", model="m"),
-        "provider_name": "fake",
-        "model": "m",
-        "starter": starter,
-        "translator": lambda chunk: chunk,
-        "retry_config_factory": lambda phase: RetryConfig(max_attempts=1),
-        "logger": get_logger(),
-        **more,
-    }
-
-
-def run_sync(starter: Callable[[], Any], **more: Any) -> tuple[list[ChatStreamEvent], Any]:
-    controller = StreamController(BaseStreamingAdapter(**adapter_arguments(starter, **more)))
-    return list(controller), controller
-
-
-def run_async(starter: Callable[[], Any], **more: Any) -> tuple[list[ChatStreamEvent], Any]:
-    async def main() -> tuple[list[ChatStreamEvent], Any]:
-        adapter = AsyncBaseStreamingAdapter(**adapter_arguments(starter, **more))
-        controller = AsyncStreamController(adapter)
-        return [event async for event in controller], controller
-
-    return asyncio.run(main())
-
-
-BOTH = pytest.mark.parametrize("run", [run_sync, run_async])
+from tests.streaming.adapters import (
+    BOTH,
+    FINALIZE,
+    adapter_arguments,
+    only_terminal,
+    run_async,
+    run_sync,
+)
 
 
 @pytest.fixture
 def finalized(caplog: pytest.LogCaptureFixture) -> Callable[[], list[logging.LogRecord]]:
     caplog.set_level(logging.INFO, logger="crux_providers")
     return lambda: [r for r in caplog.records if any(name in r.getMessage() for name in FINALIZE)]
-
-
-def only_terminal(events: list[ChatStreamEvent]) -> ChatStreamEvent:
-    assert [e.finish for e in events].count(True) == 1
-    assert events[-1].finish
-    return events[-1]
 
 
 @BOTH
