@@ -14,22 +14,10 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import NamedTuple
 
-from crux_providers.base.errors import ErrorCode, ProviderError
+from crux_providers.base.errors import HARMLESS, ErrorCode, ProviderError
 
 from .policy import BreakerView
 from .routes import Breaker
-
-HARMLESS: frozenset[ErrorCode] = frozenset(
-    {
-        ErrorCode.BAD_REQUEST,
-        ErrorCode.CONTENT_FILTER,
-        ErrorCode.CANCELLED,
-        ErrorCode.CONTEXT_LENGTH,
-        ErrorCode.UNSUPPORTED,
-        ErrorCode.INTERNAL,
-    }
-)
-"""Codes that say something of the request, and nothing of the candidate's health."""
 
 OPEN_TIMES: Mapping[ErrorCode, float] = dict.fromkeys(
     (ErrorCode.AUTH, ErrorCode.PERMISSION, ErrorCode.QUOTA, ErrorCode.NOT_FOUND), 10.0

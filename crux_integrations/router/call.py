@@ -45,7 +45,8 @@ class AttemptRecord:
     ``outcome`` is success, error, cancelled, interrupted, or a content trigger (empty, refusal,
     invalid_json, schema_mismatch, length). Times are milliseconds; ``started_ms`` counts from the
     start of the call. ``usage`` is None where the provider gave none; ``cost_usd`` None where usage
-    or price is unknown.
+    or price is unknown, and ``list_usd`` what the same tokens cost with nothing cached.
+    ``accepted`` says that this is the answer the caller got.
     """
 
     provider: str
@@ -65,13 +66,16 @@ class AttemptRecord:
     model_name: str | None = None
     started_at: float = 0.0
     retry_after: float | None = None
+    accepted: bool = False
+    list_usd: float | None = None
 
     def as_mapping(self) -> dict[str, Any]:
         """The shape of DESIGN section 4, with ``chosen`` (why this candidate) and ids beside it."""
         return {name: getattr(self, name) for name in _SHOWN}
 
 
-_SHOWN = tuple(f.name for f in fields(AttemptRecord) if f.name not in ("started_at", "retry_after"))
+_LEDGER_ONLY = frozenset({"started_at", "retry_after", "accepted", "list_usd"})
+_SHOWN = tuple(f.name for f in fields(AttemptRecord) if f.name not in _LEDGER_ONLY)
 
 
 @dataclass(slots=True)
@@ -87,6 +91,7 @@ class RouteCall:
     timeout: float | None = None
     route_total: float | None = None
     seed: int = 0
+    model: str | None = None
     attempts: list[AttemptRecord] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
@@ -200,8 +205,14 @@ class RouteCall:
             details = {"details": dict(usage.details)} if usage.details else {}
             record.usage = {**usage.tokens, **details}
             record.cost_usd = self.cost_of(target, usage)
+            record.list_usd = (
+                self.cost_of(target, replace(usage, details={}))
+                if usage.details
+                else record.cost_usd
+            )
         match outcome:
             case None:
+                record.accepted = True
                 record.outcome = noted.trigger if noted is not None else "success"
                 record.reason = short_message(noted.message) if noted is not None else record.chosen
             case Unsatisfying():
@@ -292,6 +303,7 @@ class RouteCall:
     def interrupted(self, error: ProviderError, folder: StreamFolder) -> StreamInterrupted:
         """A stream that broke after content, with what came of it."""
         partial = folder.response(provider=self.attempts[-1].provider, extra={"crux": self.crux()})
+        self.answer_text = partial.text
         return StreamInterrupted(
             error, partial=partial, attempts=[a.as_mapping() for a in self.attempts]
         )

@@ -23,8 +23,9 @@ PART_TOKENS: Mapping[str, int] = MappingProxyType({"image": 1000, "pdf": 3000, "
 class Needs:
     """What a request needs: capabilities, and its size in tokens.
 
-    ``input_tokens`` is an estimate, ``output_tokens`` what the caller allows (None: not said).
-    ``tags`` are words that a candidate must carry.
+    ``input_tokens`` is an estimate, made from ``input_chars`` characters of text (None: the input
+    is not text alone, or nobody counted), ``output_tokens`` what the caller allows (None: not
+    said). ``tags`` are words that a candidate must carry.
     """
 
     streaming: bool = False
@@ -42,6 +43,7 @@ class Needs:
     input_tokens: int = 0
     output_tokens: int | None = None
     tags: frozenset[str] = frozenset()
+    input_chars: int | None = None
 
     def words(self) -> tuple[str, ...]:
         """The capabilities needed, in the vocabulary's order."""
@@ -86,6 +88,7 @@ def needs_of(
         logprobs=bool(request.logprobs or request.top_logprobs),
         input_tokens=int(chars / chars_per_token) + flat,
         output_tokens=request.max_tokens,
+        input_chars=None if kinds else chars,
     )
 
 

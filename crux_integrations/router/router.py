@@ -276,6 +276,7 @@ class Router:
             timeout=options.timeout,
             route_total=runtime.route_total(in_force, route),
             seed=seed,
+            model=options.model,
         )
         flow = route_flow(steps, self._random.random)
         return _Run(call, steps, flow, runtime, in_force.config)
@@ -427,6 +428,7 @@ class _Sink:
             response = self._folder.response(
                 provider=target.provider, response_format=run.call.request.response_format
             )
+            run.call.answer_text = response.text
             found = run.call.judge(response)
             too_late = self._committed or found is None
             accepted = too_late or target.actions.get(found.trigger, "stop") == "stop"  # type: ignore[union-attr]  # None is too_late

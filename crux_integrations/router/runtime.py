@@ -20,19 +20,20 @@ from crux_providers.base.repositories.keys import KeysRepository
 from crux_providers.base.retry import RetryConfig
 from crux_providers.base.timeouts import TimeoutConfig
 from crux_providers.config.declaration import ProviderDeclaration
-from crux_providers.persistence.rows import Attempt, Call, ChatLog, new_call_id
-from crux_providers.persistence.store import Store, get_store
+from crux_providers.persistence.rows import new_call_id
+from crux_providers.persistence.store import get_store
 
 from .compiled import Compiled, CompiledRoute, compile_route
 from .config import RoutesConfig, RoutesError, catalog_lookup, digest, load_routes
 from .needs import Needs, needs_of
 from .plan import Plan, PlanState, Step, plan
 from .provider_trust import key_in_environment, provider_settings
+from .records import attempt_row, call_row, chat_row
 from .routes import Candidate, RouteConfig
 from .state import RouterState
 
 if TYPE_CHECKING:
-    from .call import AttemptRecord, RouteCall
+    from .call import RouteCall
     from .router import CallOptions
 
 RELOAD_EVERY_S = 1.0
@@ -324,43 +325,12 @@ class Runtime:
             return
         store.keep_ledger_s = config.ledger.keep or store.keep_ledger_s
         call_id = new_call_id()
-        needs = call.plan.needs
-        store.put(
-            Call(
-                call_id,
-                call.route,
-                call.wall_started,
-                needs.as_json(),
-                needs.input_tokens,
-                needs.output_tokens,
-                call.stream,
-                [s.candidate for s in call.plan.steps]
-                + [f"{r.provider}:{r.model}" for r in call.plan.rejected],
-                call.seed,
-                None,
-            )
-        )
+        policy = digest(config, call.route) if call.route in config.routes else None
+        store.put(call_row(call, call_id, policy))
         for number, record in enumerate(call.attempts, 1):
-            store.put(_attempt(call_id, number, call, record))
+            store.put(attempt_row(call, call_id, number, record))
         if config.chat_logs:
-            self._log_chat(store, call_id, call)
-
-    @staticmethod
-    def _log_chat(store: Store, call_id: str, call: RouteCall) -> None:
-        from datetime import UTC, datetime
-
-        last = call.attempts[-1] if call.attempts else None
-        store.put(
-            ChatLog(
-                datetime.now(UTC).isoformat(),
-                call_id,
-                call.route,
-                last.provider if last else None,
-                last.model if last else None,
-                [{"role": m.role, "text": m.text} for m in call.request.messages],
-                call.answer_text,
-            )
-        )
+            store.put(chat_row(call, call_id))
 
 
 class _Observed:
@@ -451,37 +421,6 @@ def needs_from_words(
     if input_tokens is not None:
         changes["input_tokens"] = input_tokens
     return replace(needs, **changes)
-
-
-def _attempt(call_id: str, number: int, call: RouteCall, record: AttemptRecord) -> Attempt:
-    usage = record.usage or {}
-    details = usage.get("details") or {}
-    return Attempt(
-        call_id,
-        number,
-        call.route,
-        record.provider,
-        record.model,
-        record.outcome,
-        record.started_at,
-        call.stream,
-        record.error_code,
-        record.status,
-        record.reason,
-        record.ttft_ms,
-        record.duration_ms,
-        usage.get("prompt"),
-        usage.get("completion"),
-        usage.get("total"),
-        details.get("cached"),
-        details.get("cache_write"),
-        details.get("reasoning"),
-        record.cost_usd,
-        record.request_id,
-        record.response_id,
-        record.model_name,
-        record.retry_after,
-    )
 
 
 def _is_text(source: Any) -> bool:

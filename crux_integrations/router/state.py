@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-from crux_providers.base.errors import ProviderError
+from crux_providers.base.errors import HARMLESS, ProviderError
 from crux_providers.base.rate_limits import rate_limits
 
 from .admission import Allowance
-from .breaker import FIRST, HARMLESS, Circuit, Pass
+from .breaker import FIRST, Circuit, Pass
 from .policy import AdmissionView, BreakerView, Rejection, breaker_evidence, short_of
 from .routes import Breaker, Hedge, RouteConfig
 from .spending import HedgeAccount, Reserved, Spending, over_per_call

@@ -42,6 +42,19 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
 
 
+HARMLESS: frozenset[ErrorCode] = frozenset(
+    {
+        ErrorCode.BAD_REQUEST,
+        ErrorCode.CONTENT_FILTER,
+        ErrorCode.CANCELLED,
+        ErrorCode.CONTEXT_LENGTH,
+        ErrorCode.UNSUPPORTED,
+        ErrorCode.INTERNAL,
+    }
+)
+"""Codes that say something of the request, and nothing of the candidate's health."""
+
+
 RETRYABLE: frozenset[ErrorCode] = frozenset(
     {
         ErrorCode.RATE_LIMIT,

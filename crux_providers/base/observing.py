@@ -19,6 +19,7 @@ from .capabilities import (
 )
 from .errors import ProviderError
 from .models import ChatRequest, ChatResponse
+from .quotations import said, without_echo
 
 if TYPE_CHECKING:
     from .streaming_lifecycle import StreamLifecycle
@@ -35,11 +36,22 @@ def observe_success(
 
 
 def observe_error(
-    provider: str, model: str, error: ProviderError, *, mode: Mode, emitted: bool = False
+    provider: str,
+    model: str,
+    request: ChatRequest,
+    error: ProviderError,
+    *,
+    mode: Mode,
+    emitted: bool = False,
 ) -> None:
-    """A call failed: only a refusal that names a feature proves anything."""
+    """A call failed: only a refusal that names a feature proves anything.
+
+    What the provider's words quote of the request is not kept.
+    """
+    found = observations(provider, model, mode=mode, outcome=error, at=time.time(), emitted=emitted)
     record_all(
-        observations(provider, model, mode=mode, outcome=error, at=time.time(), emitted=emitted)
+        seen._replace(reason=without_echo(seen.reason, said(request))) if seen.reason else seen
+        for seen in found
     )
 
 
@@ -53,7 +65,7 @@ def observe_first(provider: str, model: str) -> None:
 def observe_end(provider: str, model: str, request: ChatRequest, life: StreamLifecycle) -> None:
     """A stream ended, well or in an error."""
     if life.error is not None:
-        observe_error(provider, model, life.error, mode="stream", emitted=life.emitted)
+        observe_error(provider, model, request, life.error, mode="stream", emitted=life.emitted)
         return
     asked = requested_features(request, "stream")
     if asked == {"streaming"}:

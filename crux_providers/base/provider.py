@@ -310,7 +310,7 @@ class BaseProvider:
             if passes_through(exc):
                 raise exc
             get_logger().error("chat.unclassified", exc_info=exc)
-        observe_error(self.provider_name, call.model, error, mode="whole")
+        observe_error(self.provider_name, call.model, call.request, error, mode="whole")
         return error
 
     @staticmethod

@@ -1,12 +1,14 @@
 """What this process knows of the database without asking it: observed facts and money spent.
 
-Both are snapshots in memory. The first look loads them; later ones cost a dictionary lookup, and
-where the snapshot is older than :data:`REFRESH_S` they ask the writer's thread for a newer one
-and go on with what is there.
+Both are snapshots in memory, loaded by the writer's thread. The first look waits for it, but not
+long; later ones cost a dictionary lookup, and where the snapshot is older than :data:`REFRESH_S`
+they ask for a newer one and go on with what is there. So what another process saw is known here at
+most REFRESH_S and one refresh later, in a process that plans at all.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,45 +32,67 @@ _NONE: Facts = MappingProxyType({})
 
 
 class Snapshot(Generic[T]):
-    """A value loaded now and then.
+    """A value loaded now and then by another thread; a look at it never reads the database.
 
-    ``load()`` runs at the first look, in the caller's thread; ``ask(take)`` must have ``take``
-    called with a newer value, in another thread, soon.
+    ``ask(take)`` has ``take`` called with a newer value soon, in another thread, and returns what
+    is set when that was tried (None: there is nothing to wait for). The very first look waits for
+    it, ``wait`` seconds at most; no later one waits. ``refresh`` (None: :data:`REFRESH_S`) is how
+    old the value may be before a look asks again.
     """
 
     def __init__(
-        self, load: Callable[[], T], ask: Callable[[Callable[[T], None]], object], empty: T
+        self,
+        ask: Callable[[Callable[[T], None]], threading.Event | None],
+        empty: T,
+        *,
+        wait: float = 0.0,
+        refresh: float | None = None,
     ) -> None:
-        self._load = load
         self._ask = ask
         self._empty = empty
+        self._wait = wait
+        self._refresh = refresh
         self._value: T = empty
-        self._loaded_at: float | None = None
-        self._asked_at = 0.0
+        self._loaded_at = self._asked_at = -math.inf
+        self._looked = False
+        self._lock = threading.Lock()
 
     def get(self) -> T:
-        """The value; loads it where it never was, asks for a newer one where it is old."""
+        """The value as it was last loaded; asks for a newer one where it is old."""
         now = time.monotonic()
-        if self._loaded_at is None:
-            self.take(self._load())
-        elif now - self._loaded_at > REFRESH_S and now - self._asked_at > REFRESH_S:
-            self._asked_at = now
-            self._ask(self.take)
-        return self._value
-
-    def reload(self) -> T:
-        """The value, loaded now."""
-        self.take(self._load())
+        refresh = REFRESH_S if self._refresh is None else self._refresh
+        if now - self._loaded_at > refresh:
+            if not self._looked:
+                self._first_look(now)
+            elif now - self._asked_at > refresh:
+                self._asked_at = now
+                self._ask(self.take)
         return self._value
 
     def take(self, value: T) -> None:
         """Replace the value."""
         self._value = value
         self._loaded_at = time.monotonic()
+        self._looked = True
 
     def forget(self) -> None:
         """Start over with the next look."""
-        self._value, self._loaded_at = self._empty, None
+        self._value, self._looked = self._empty, False
+        self._loaded_at = self._asked_at = -math.inf
+
+    def renew_lock(self) -> None:
+        """In a forked child: another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
+    def _first_look(self, now: float) -> None:
+        with self._lock:  # whoever looks meanwhile waits for the same answer
+            if self._looked:
+                return
+            self._asked_at = now
+            asked = self._ask(self.take)
+            if asked is not None and self._wait:
+                asked.wait(self._wait)
+            self._looked = True
 
 
 class ObservedFacts:
@@ -81,9 +105,11 @@ class ObservedFacts:
     def __init__(
         self,
         load: Callable[[], Facts | None],
-        ask: Callable[[Callable[[Facts | None], None]], object],
+        ask: Callable[[Callable[[Facts | None], None]], threading.Event | None],
+        wait: float = 0.0,
     ) -> None:
-        self._stored: Snapshot[Facts | None] = Snapshot(load, ask, None)
+        self._load = load
+        self._stored: Snapshot[Facts | None] = Snapshot(ask, None, wait=wait)
         self._base: Facts = _NONE
         self._own: dict[tuple[str, str, str, str], Observation] = {}
         self._changed = False
@@ -91,7 +117,7 @@ class ObservedFacts:
         self._lock = threading.Lock()
 
     def snapshot(self) -> Facts:
-        """What is known now; no I/O after the first time."""
+        """What is known now, without I/O: others' observations once they are REFRESH_S old."""
         stored = self._stored.get()
         if self._changed or (stored is not None and stored is not self._base):
             self._merge(stored)
@@ -99,7 +125,8 @@ class ObservedFacts:
 
     def reload(self) -> Facts:
         """What is known, as the database has it this moment."""
-        self._merge(self._stored.reload())
+        self._stored.take(self._load())
+        self._merge(self._stored.get())
         return self._merged
 
     def forget(self) -> None:
@@ -110,8 +137,9 @@ class ObservedFacts:
             self._base = self._merged = _NONE
 
     def renew_lock(self) -> None:
-        """In a forked child: another thread of the parent may have held the lock."""
+        """In a forked child: another thread of the parent may have held the locks."""
         self._lock = threading.Lock()
+        self._stored.renew_lock()
 
     def note(self, seen: Observation) -> None:
         """Take this process's own observation; a truth that is known already changes nothing."""

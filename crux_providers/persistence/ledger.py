@@ -8,9 +8,10 @@ Each function takes an open :class:`~.database.Database`; ``Store.read`` opens o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..base.errors import HARMLESS
 from .database import Database
 from .facts import day_bounds
 from .rows import Attempt, Call
@@ -28,7 +29,11 @@ def _where(conditions: Mapping[str, Any]) -> tuple[str, list[Any]]:
 
 def _attempt(row: Sequence[Any]) -> Attempt:
     made = Attempt(*row)
-    return made._replace(stream=bool(made.stream), extra=_parsed(made.extra))
+    return made._replace(
+        stream=bool(made.stream),
+        extra=_parsed(made.extra),
+        accepted=None if made.accepted is None else bool(made.accepted),
+    )
 
 
 def _call(row: Sequence[Any]) -> Call:
@@ -147,76 +152,149 @@ def sums_by_route(database: Database, day: str) -> list[RouteSums]:
 
 
 class CandidateStats(NamedTuple):
-    """How one model did since some moment; times in milliseconds, None where none succeeded.
+    """How one model did since some moment; times in milliseconds, None where nothing was seen.
 
-    ``p50``/``p95`` are of successful attempts; ``cached_share`` is cached over prompt tokens,
-    ``completion_mean`` the mean answer in tokens.
+    ``succeeded`` counts the answers that callers got, ``failed`` the attempts that speak against
+    the model: not those a caller left, nor refusals that are about the request (errors.HARMLESS).
+    ``duration_*`` are of whole answers, ``stream_*`` of streams to their end, ``ttft_*`` of streams
+    to their first token. ``prompt_tokens`` and ``completion_tokens`` are sums over the answers, so
+    that the two give the real mix; ``cached_share`` is cached over prompt tokens where the provider
+    counts them, ``completion_mean`` the mean answer. ``cost_usd`` is everything paid, discarded
+    attempts included, as far as it is known (``unpriced`` counts the answers without a price);
+    ``cost_ratio`` is that over the list price of the answers with nothing cached: below one with
+    cache hits, above it with discarded attempts. ``chars_per_token`` is measured over answers to
+    requests of text alone.
     """
 
     provider: str
     model: str
-    attempts: int
-    failed: int
-    ttft_p50: float | None
-    ttft_p95: float | None
-    duration_p50: float | None
-    duration_p95: float | None
-    cost_usd: float
-    completion_mean: float | None
-    cached_share: float | None
+    attempts: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    ttft_p50: float | None = None
+    ttft_p95: float | None = None
+    duration_p50: float | None = None
+    duration_p95: float | None = None
+    stream_p50: float | None = None
+    stream_p95: float | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    completion_mean: float | None = None
+    cached_share: float | None = None
+    cost_usd: float = 0.0
+    unpriced: int = 0
+    cost_ratio: float | None = None
+    chars_per_token: float | None = None
+
+    @property
+    def cost_per_answer(self) -> float | None:
+        """Dollars paid for each answer a caller got; None without one or without a price."""
+        return self.cost_usd / self.succeeded if self.succeeded and not self.unpriced else None
+
+
+# The window is ranked by the server, so that neither engine ships or sorts rows in Python. A
+# percentile is the nearest rank: the least value that at least that share of the values reaches.
+_RECENT = (
+    "WITH recent AS (SELECT * FROM attempts WHERE started_at >= ? ORDER BY started_at DESC LIMIT ?)"
+)
+_COUNTS = f"""
+{_RECENT}
+SELECT a.provider, a.model, COUNT(*), SUM(CASE WHEN a.accepted = 1 THEN 1 ELSE 0 END),
+  SUM(CASE WHEN a.accepted = 1 THEN 0 WHEN a.error_code IN ({", ".join("?" * len(HARMLESS))}) THEN 0
+      ELSE 1 END),
+  SUM(CASE WHEN a.accepted = 1 THEN a.prompt_tokens END),
+  SUM(CASE WHEN a.accepted = 1 THEN a.completion_tokens END),
+  AVG(CASE WHEN a.accepted = 1 THEN a.completion_tokens END),
+  SUM(CASE WHEN a.accepted = 1 THEN a.cached_tokens END),
+  SUM(CASE WHEN a.accepted = 1 AND a.cached_tokens IS NOT NULL THEN a.prompt_tokens END),
+  SUM(a.cost_usd), SUM(CASE WHEN a.accepted = 1 AND a.cost_usd IS NULL THEN 1 ELSE 0 END),
+  SUM(CASE WHEN a.accepted = 1 THEN a.list_usd END),
+  SUM(CASE WHEN a.accepted = 1 AND c.input_chars > 0 AND a.prompt_tokens > 0
+      THEN c.input_chars END),
+  SUM(CASE WHEN a.accepted = 1 AND c.input_chars > 0 AND a.prompt_tokens > 0
+      THEN a.prompt_tokens END)
+FROM recent a LEFT JOIN calls c ON c.call_id = a.call_id
+GROUP BY a.provider, a.model
+"""
+
+
+def _ranked(figure: str) -> str:
+    return f"""
+{_RECENT},
+ranked AS (SELECT provider, model, stream, {figure} AS figure,
+  ROW_NUMBER() OVER (PARTITION BY provider, model, stream ORDER BY {figure}) AS place,
+  COUNT(*) OVER (PARTITION BY provider, model, stream) AS n
+  FROM recent WHERE accepted = 1 AND {figure} IS NOT NULL)
+SELECT provider, model, stream, MIN(CASE WHEN place >= 0.5 * n THEN figure END),
+  MIN(CASE WHEN place >= 0.95 * n THEN figure END)
+FROM ranked GROUP BY provider, model, stream
+"""
 
 
 def candidate_stats(
     database: Database, since: float, *, newest: int = 20_000
 ) -> list[CandidateStats]:
     """Every model's figures over its attempts since a moment (at most the ``newest`` of all)."""
-    groups: dict[tuple[str, str], list[Sequence[Any]]] = {}
-    for provider, model, *rest in database.execute(
-        "SELECT provider, model, error_code, ttft_ms, duration_ms, cost_usd, prompt_tokens, "
-        "completion_tokens, cached_tokens FROM attempts WHERE started_at >= ? "
-        "ORDER BY started_at DESC LIMIT ?",
-        (since, newest),
-    ):
-        groups.setdefault((provider, model), []).append(rest)
-    return [_stats(*key, rows) for key, rows in sorted(groups.items())]
+    window = (since, newest)
+    durations = _by_mode(database.execute(_ranked("duration_ms"), window))
+    firsts = _by_mode(database.execute(_ranked("ttft_ms"), window))
+    found = []
+    for row in sorted(database.execute(_COUNTS, (*window, *sorted(map(str, HARMLESS))))):
+        provider, model, *counts = row
+        whole, stream = (durations.get((provider, model, mode), _UNSEEN) for mode in (False, True))
+        found.append(
+            _stats(provider, model, counts, whole, stream,
+                   firsts.get((provider, model, True), _UNSEEN))
+        )  # fmt: skip
+    return found
 
 
-def _stats(provider: str, model: str, rows: list[Sequence[Any]]) -> CandidateStats:
-    good = [row for row in rows if row[0] is None]
-    ttft = sorted(row[1] for row in good if row[1] is not None)
-    durations = sorted(row[2] for row in good if row[2] is not None)
-    answers = [row[5] for row in good if row[5] is not None]
-    split = [(row[4], row[6]) for row in good if row[4] and row[6] is not None]
+_Middle = tuple[float | None, float | None]
+_UNSEEN: _Middle = (None, None)
+
+
+def _by_mode(rows: Iterable[Sequence[Any]]) -> dict[tuple[str, str, bool], _Middle]:
+    return {
+        (provider, model, bool(stream)): (p50, p95) for provider, model, stream, p50, p95 in rows
+    }
+
+
+def _stats(
+    provider: str,
+    model: str,
+    counts: Sequence[Any],
+    whole: _Middle,
+    stream: _Middle,
+    first: _Middle,
+) -> CandidateStats:
+    # PostgreSQL gives sums and means of whole numbers as Decimal.
+    (attempts, good, bad, prompt, completion, mean, cached, counted, paid, unpriced, listed, chars,
+     tokens) = (None if value is None else float(value) for value in counts)  # fmt: skip
     return CandidateStats(
         provider,
         model,
-        attempts=len(rows),
-        failed=len(rows) - len(good),
-        ttft_p50=percentile(ttft, 0.5),
-        ttft_p95=percentile(ttft, 0.95),
-        duration_p50=percentile(durations, 0.5),
-        duration_p95=percentile(durations, 0.95),
-        cost_usd=sum(row[3] or 0.0 for row in rows),
-        completion_mean=sum(answers) / len(answers) if answers else None,
-        cached_share=sum(c for _, c in split) / sum(p for p, _ in split) if split else None,
+        int(attempts or 0),
+        int(good or 0),
+        int(bad or 0),
+        *first,
+        *whole,
+        *stream,
+        prompt_tokens=int(prompt or 0),
+        completion_tokens=int(completion or 0),
+        completion_mean=mean,
+        cached_share=cached / counted if cached is not None and counted else None,
+        cost_usd=paid or 0.0,
+        unpriced=int(unpriced or 0),
+        cost_ratio=paid / listed if paid is not None and listed and not unpriced else None,
+        chars_per_token=chars / tokens if chars is not None and tokens else None,
     )
-
-
-def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """The value at ``share`` of an ascending sequence, between neighbours in proportion."""
-    if not ordered:
-        return None
-    place = (len(ordered) - 1) * share
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
 def mean_completion(database: Database, since: float) -> dict[str | None, float]:
     """route → the mean length of its answers in tokens since a moment."""
     rows = database.execute(
         "SELECT route, AVG(completion_tokens) FROM attempts "
-        "WHERE started_at >= ? AND completion_tokens IS NOT NULL AND error_code IS NULL "
+        "WHERE started_at >= ? AND completion_tokens IS NOT NULL AND accepted = 1 "
         "GROUP BY route",
         (since,),
     )

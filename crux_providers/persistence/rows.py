@@ -19,8 +19,11 @@ class Call(NamedTuple):
     """One call as it was planned, with what a replay needs to plan it again.
 
     ``needs`` and ``candidates`` are JSON values (the plan's needs; the candidate set in order);
-    ``input_tokens`` is the estimate, ``seed`` the plan's random seed, ``extra`` whatever else the
-    router wants back. ``started_at`` is seconds since 1970.
+    ``input_tokens`` is the estimate and ``input_chars`` the characters it was made from (None where
+    an image, document or sound is among the input), ``seed`` the plan's random seed, ``policy`` a
+    digest of the route as it was, ``extra`` whatever else the router wants back. ``outcome`` is
+    ``success``, else that of the last attempt, ``rejected`` where none was made. ``started_at`` is
+    seconds since 1970.
     """
 
     call_id: str
@@ -33,15 +36,21 @@ class Call(NamedTuple):
     candidates: Any = None
     seed: int | str | None = None
     extra: Any = None
+    outcome: str | None = None
+    duration_ms: float | None = None
+    input_chars: int | None = None
+    policy: str | None = None
 
 
 class Attempt(NamedTuple):
     """One request to one provider: a line of the ledger.
 
-    ``seq`` counts the attempts of a call from 1; ``outcome`` is the router's word (``ok``,
-    ``error``, ``empty``, …), ``error_code`` one of ErrorCode, ``status`` the HTTP status,
-    ``reason`` one short line. Tokens are as in ``token_usage`` and its details; None is unknown,
-    and so is a ``cost_usd`` of None. ``model_name`` is what the provider said answered.
+    ``seq`` counts the attempts of a call from 1; ``outcome`` is the router's word (``success``,
+    ``error``, ``interrupted``, ``cancelled``, ``empty``, …), ``error_code`` one of ErrorCode,
+    ``status`` the HTTP status, ``reason`` one short line. Tokens are as in ``token_usage`` and its
+    details; None is unknown, and so is a ``cost_usd`` of None. ``list_usd`` is what the same tokens
+    cost with nothing cached. ``model_name`` is what the provider said answered; ``accepted``
+    whether the caller got this answer.
     """
 
     call_id: str
@@ -69,6 +78,8 @@ class Attempt(NamedTuple):
     model_name: str | None = None
     retry_after: float | None = None
     extra: Any = None
+    accepted: bool | None = None
+    list_usd: float | None = None
 
 
 class Metric(NamedTuple):

@@ -202,10 +202,30 @@ def ledger(database: Database) -> None:
     database.execute("CREATE INDEX IF NOT EXISTS calls_by_time ON calls (started_at)")
 
 
+def outcomes(database: Database) -> None:
+    """4: how a call ended and under which policy; which attempt was the answer, its list price."""
+    _ensure(
+        database,
+        "calls",
+        {
+            "outcome": "TEXT",
+            "duration_ms": "DOUBLE PRECISION",
+            "input_chars": "BIGINT",
+            "policy": "TEXT",
+        },
+    )
+    _ensure(database, "attempts", {"accepted": "INTEGER", "list_usd": "DOUBLE PRECISION"})
+    database.execute(
+        "UPDATE attempts SET accepted = CASE WHEN outcome = 'success' THEN 1 ELSE 0 END "
+        "WHERE accepted IS NULL"
+    )
+
+
 MIGRATIONS: Sequence[Callable[[Database], None]] = (
     registry_and_records,
     capability_evidence,
     ledger,
+    outcomes,
 )
 """In order; the number of a migration is its place, counted from 1."""
 

@@ -31,6 +31,7 @@ from .facts import (
     load_spending,
     utc_day,
 )
+from .figures import NOTHING, REFRESH_S, Figures, load_figures
 from .location import OFF, Location, current, environment, parse
 from .registry import load_snapshot, save_snapshot
 from .rows import Attempt, Call, ChatLog, Metric
@@ -40,8 +41,8 @@ from .writer import Writer
 LEDGER_KEEP_S = 30 * 86400.0
 """How long attempts and calls are kept where nobody says otherwise."""
 PRUNE_EVERY_S = 3600.0
-FIRST_LOOK_S = 1.0
-"""The longest that the first look at facts waits for a server."""
+FIRST_LOOK_S = 0.5
+"""The longest that the first look at facts or spending waits for the database."""
 
 T = TypeVar("T")
 
@@ -72,7 +73,10 @@ class Store:
 
             self.writer = Writer(partial(Sink, location, on_written), name=location.kind)
             weakref.finalize(self, self.writer.retire).atexit = False
-        self.facts = ObservedFacts(partial(self._look, load_facts), partial(self._ask, load_facts))
+        self.facts = ObservedFacts(
+            partial(self._look, load_facts), partial(self._ask, load_facts), FIRST_LOOK_S
+        )
+        self._figures = self._fresh_figures()
 
     def __repr__(self) -> str:
         return f"Store({str(self.location)!r})"
@@ -98,16 +102,26 @@ class Store:
     # -- what is known without asking -----------------------------------------------------------
 
     def snapshot(self) -> Facts:
-        """(provider, model) → ModelFacts: never changes, costs no I/O after the first look."""
+        """(provider, model) → ModelFacts: never changes, reads no database.
+
+        The first look waits up to FIRST_LOOK_S for the writer's thread to load it.
+        """
         return self.facts.snapshot()
+
+    def figures(self) -> Figures:
+        """What the ledger says of each model and route, at most some seconds old; never waits.
+
+        Empty until the first look has had its answer, and with ``CRUX_DB=off``.
+        """
+        return self._figures.get()
 
     def spent_today(self, route: str | None, now: float | None = None) -> Spent:
         """What ``route`` cost on the present UTC day, by a snapshot at most a few seconds old."""
         day = utc_day(time.time() if now is None else now)
         known = self._spending.get(day)
         if known is None:
-            load = partial(self._load_spending, day)
-            known = Snapshot(partial(self._look_spending, load), partial(self._ask, load), {})
+            ask = partial(self._ask, partial(self._load_spending, day))
+            known = Snapshot(ask, {}, wait=FIRST_LOOK_S)
             self._spending = {day: known}
         return known.get().get(route) or Spent()
 
@@ -170,6 +184,7 @@ class Store:
         self.facts.renew_lock()
         self._own.clear()
         self._spending = {}
+        self._figures = self._fresh_figures()
 
     # -- in the writer's thread -----------------------------------------------------------------
 
@@ -181,47 +196,55 @@ class Store:
             self._pruned_at = now
             self.writer.run(partial(_prune, before=time.time() - self.keep_ledger_s))
 
-    def _ask(self, load: Callable[[Database], T], take: Callable[[T], None]) -> None:
+    def _ask(
+        self, load: Callable[[Database], T], take: Callable[[T], None]
+    ) -> threading.Event | None:
         """Have the writer's thread load something and hand it to ``take``."""
-        if self.writer is not None and self.location.exists():
-            self.writer.run(lambda sink: take(load(sink.database())))
+
+        def task(sink: Sink) -> None:
+            if self.location.exists():
+                try:
+                    take(load(sink.database()))
+                except StorageError as exc:
+                    self._complain(exc)
+
+        return None if self.writer is None else self.writer.run(task)
 
     def _look(self, load: Callable[[Database], T]) -> T | None:
         """Load something now; None, and one warning, where it cannot be read."""
         if not self.location.exists():
             return None
         try:
-            if self.location.kind == "sqlite":
-                with open_database(self.location) as database:
-                    return load(database)
-            return self._look_at_server(load)
+            with open_database(self.location) as database:
+                return load(database)
         except StorageError as exc:
-            if str(exc) not in self._complained:
-                self._complained.add(str(exc))
-                log_event(
-                    get_logger(), logging.WARNING, "persistence.unreadable",
-                    operation="read", stage="storage", failure_class=type(exc).__name__,
-                    error=str(exc),
-                )  # fmt: skip
+            self._complain(exc)
             return None
 
-    def _look_at_server(self, load: Callable[[Database], T]) -> T | None:
-        # A server may be slow or gone; a chat does not wait for it. What comes later is taken then.
-        found: list[T] = []
-        if self.writer is not None:
-            self.writer.run(lambda sink: found.append(load(sink.database()))).wait(FIRST_LOOK_S)
-        return found[0] if found else None
+    def _complain(self, exc: StorageError) -> None:
+        if str(exc) not in self._complained:
+            self._complained.add(str(exc))
+            log_event(
+                get_logger(), logging.WARNING, "persistence.unreadable",
+                operation="read", stage="storage", failure_class=type(exc).__name__,
+                error=str(exc),
+            )  # fmt: skip
+
+    def _fresh_figures(self) -> Snapshot[Figures]:
+        return Snapshot(partial(self._ask, load_figures), NOTHING, refresh=REFRESH_S)
 
     def _load_spending(self, day: str, database: Database) -> Spending:
         return load_spending(database, day, self._own.of(day))
-
-    def _look_spending(self, load: Callable[[Database], Spending]) -> Spending:
-        return self._look(load) or {}
 
 
 def _prune(sink: Sink, before: float) -> None:
     database = sink.database()
     with database.transaction():
+        database.execute(
+            "DELETE FROM chat_logs WHERE call_id IN "
+            "(SELECT call_id FROM calls WHERE started_at < ?)",
+            (before,),
+        )
         for table in ("attempts", "calls"):
             database.execute(f"DELETE FROM {table} WHERE started_at < ?", (before,))
 

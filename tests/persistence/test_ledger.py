@@ -27,7 +27,7 @@ def attempt(seq: int = 1, **more: object) -> Attempt:
         "route": "default",
         "provider": "p",
         "model": "m",
-        "outcome": "ok",
+        "outcome": "success",
         "started_at": time.time(),
         **more,
     }
@@ -46,7 +46,7 @@ def test_calls_and_attempts_come_back_as_they_went_in(store: Store) -> None:
             "slow down", None, 12.5, retry_after=3.0, request_id="req_1",
         ),
         Attempt(
-            call.call_id, 2, "default", "q", "n", "ok", now + 1, True, None, 200, None, 80.25,
+            call.call_id, 2, "default", "q", "n", "success", now + 1, True, None, 200, None, 80.25,
             900.5, 100, 20, 120, 64, 8, 16, 0.00125, "req_2", "resp_2", "n-2025", None,
             {"degraded": ["x"]},
         ),
@@ -134,17 +134,54 @@ def test_what_the_parent_spent_is_not_the_childs_own(crux_db: Path) -> None:
 
 def test_figures_of_candidates(store: Store) -> None:
     for n in range(1, 102):
-        store.put(attempt(n, ttft_ms=float(n), duration_ms=10.0 * n, completion_tokens=n,
-                          prompt_tokens=100, cached_tokens=25, cost_usd=0.01))  # fmt: skip
-    store.put(attempt(200, error_code="timeout", outcome="error", duration_ms=1e9))
-    (stats,) = store.read(partial(ledger.candidate_stats, since=time.time() - 60), [])
-    assert (stats.provider, stats.model, stats.attempts, stats.failed) == ("p", "m", 102, 1)
-    assert (stats.ttft_p50, stats.ttft_p95, stats.duration_p95) == (51.0, 96.0, 960.0)
-    assert stats.completion_mean == 51.0
-    assert stats.cached_share == 0.25
-    assert stats.cost_usd == pytest.approx(1.01)
+        paid = {"prompt_tokens": 100, "cached_tokens": 25, "cost_usd": 0.01, "list_usd": 0.02}
+        store.put(attempt(n, duration_ms=10.0 * n, completion_tokens=n, accepted=True, **paid))
+        stream = {"model": "streamed", "stream": True, "ttft_ms": float(n)}
+        store.put(attempt(n, call_id="s", duration_ms=1000.0 + n, accepted=True, **stream))
+    bad = {"outcome": "error", "accepted": False, "duration_ms": 1e9}
+    store.put(attempt(200, error_code="timeout", **bad))
+    store.put(attempt(201, error_code="context_length", **bad))  # says nothing of the model
+    store.put(attempt(202, error_code="cancelled", **{**bad, "outcome": "cancelled"}))
+    store.put(attempt(203, **{**bad, "outcome": "empty"}, cost_usd=0.5, completion_tokens=1000))
+    whole, streamed = store.read(partial(ledger.candidate_stats, since=time.time() - 60), [])
+    assert (whole.provider, whole.model, whole.attempts) == ("p", "m", 105)
+    assert (whole.succeeded, whole.failed) == (101, 2)
+    assert (whole.duration_p50, whole.duration_p95) == (510.0, 960.0)
+    assert (whole.stream_p50, whole.ttft_p50) == (None, None)
+    assert (streamed.duration_p50, streamed.stream_p50, streamed.stream_p95) == (None, 1051, 1096)
+    assert (streamed.ttft_p50, streamed.ttft_p95) == (51.0, 96.0)
+    assert whole.completion_mean == 51.0
+    assert whole.cached_share == 0.25
+    assert (whole.prompt_tokens, whole.completion_tokens) == (10_100, 51 * 101)
+    # The discarded answer was paid for, and no caller got it.
+    assert whole.cost_usd == pytest.approx(1.51)
+    assert whole.cost_ratio == pytest.approx(1.51 / 2.02)
+    assert whole.cost_per_answer == pytest.approx(1.51 / 101)
+    assert (streamed.cost_ratio, streamed.cost_per_answer, streamed.unpriced) == (None, None, 101)
     means = store.read(partial(ledger.mean_completion, since=time.time() - 60), {})
     assert means == {"default": 51.0}
+
+
+def test_figures_count_the_window_only(store: Store) -> None:
+    now = time.time()
+    store.put(attempt(1, started_at=now - 3600, duration_ms=1.0, accepted=True))
+    for n in range(2, 6):
+        store.put(attempt(n, started_at=now - 10 + n, duration_ms=float(n), accepted=True))
+    (newest,) = store.read(partial(ledger.candidate_stats, since=now - 60, newest=2), [])
+    assert (newest.attempts, newest.duration_p50) == (2, 4.0)
+    (recent,) = store.read(partial(ledger.candidate_stats, since=now - 60), [])
+    assert (recent.attempts, recent.duration_p95) == (4, 5.0)
+
+
+def test_characters_of_a_token_are_measured_over_text_alone(store: Store) -> None:
+    for name, chars in (("a", 3000), ("b", 600), ("picture", None)):
+        store.put(Call(name, "default", time.time(), input_chars=chars))
+    store.put(attempt(call_id="a", prompt_tokens=1000, accepted=True))
+    store.put(attempt(call_id="b", prompt_tokens=200, accepted=True))
+    store.put(attempt(call_id="picture", prompt_tokens=9000, accepted=True))
+    store.put(attempt(call_id="no call", prompt_tokens=9000, accepted=True))
+    (stats,) = store.read(partial(ledger.candidate_stats, since=time.time() - 60), [])
+    assert stats.chars_per_token == 3.0
 
 
 def test_old_rows_of_the_ledger_go(store: Store) -> None:
