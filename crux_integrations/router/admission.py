@@ -62,9 +62,7 @@ class Allowance:
         self.tokens += tokens
         return self.calls, self.tokens
 
-    def report(
-        self, limits: Iterable[RateLimit], now: float, begun: tuple[int, int]
-    ) -> None:
+    def report(self, limits: Iterable[RateLimit], now: float, begun: tuple[int, int]) -> None:
         """Take what the headers of an answer said; ``begun`` is what :meth:`begin` gave its call.
 
         The report of a call that began before the one known leaves no more than that one did.

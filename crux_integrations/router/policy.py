@@ -184,8 +184,8 @@ class Call(NamedTuple):
 
 class Fit(NamedTuple):
     """A candidate that may serve: its estimated dollars (None: unknown), the capabilities needed
-    of it that nobody has declared or seen, as bits, and, where it is to stand aside until all others
-    have failed, the reason."""
+    of it that nobody has declared or seen, as bits, and why it is to stand aside until all others
+    have failed (empty: it is not)."""
 
     cost: float | None
     unknown: int
@@ -286,7 +286,7 @@ def draw(seed: int, c: Compiled) -> float:
 
 
 def corrected(tokens: int, chars_per_token: float) -> int:
-    """An estimate made with CHARS_PER_TOKEN as it is with what was measured (2 to 8 is believed)."""
+    """An estimate made with CHARS_PER_TOKEN, by what was measured (2 to 8 is believed)."""
     return round(tokens * CHARS_PER_TOKEN / min(8.0, max(2.0, chars_per_token)))
 
 

@@ -194,6 +194,12 @@ class HedgeAccount:
         if usd is not None:
             self._extra_usd = max(0.0, self._extra_usd + usd - (estimated or 0.0))
 
+    def take_back(self, now: float, estimated: float | None) -> None:
+        """A hedge that was counted is not sent."""
+        self._decay(now)
+        self._extra_calls = max(0.0, self._extra_calls - 1)
+        self._extra_usd = max(0.0, self._extra_usd - (estimated or 0.0))
+
     def _decay(self, now: float) -> None:
         if self._at and now > self._at:
             kept = math.exp((self._at - now) / HEDGE_WINDOW_S)

@@ -88,6 +88,10 @@ class State(Protocol):
     """What routers of one or many processes remember together. Every method returns at once and
     may be called from any thread; ``now`` is a Unix time."""
 
+    def count_in(self, spending: Spending) -> None:
+        """Count money here from now on: with whoever else uses the same ledger."""
+        ...
+
     def breakers(self, now: float) -> Mapping[Key, BreakerView]:
         """The candidates that calls must leave alone, all or some of them."""
         ...
@@ -134,22 +138,30 @@ class State(Protocol):
         ...
 
     def hedged(self, route: str, estimated: float | None, usd: float | None, now: float) -> None:
-        """What a hedge of about ``estimated`` cost in truth."""
+        """What a hedge of about ``estimated`` cost in truth (None: still unknown)."""
+        ...
+
+    def unhedged(self, route: str, estimated: float | None, now: float) -> None:
+        """A hedge that was allowed is not sent."""
         ...
 
 
 class LocalState:
     """The state of one process; safe to use from many threads."""
 
-    def __init__(self, spending: Spending | None = None) -> None:
+    def __init__(self) -> None:
         self._circuits: dict[Key, Circuit] = {}
         self._allowances: dict[Key, Allowance] = {}
         self._times: dict[tuple[Key, Mode], deque[float]] = {}
         self._hedges: dict[str, HedgeAccount] = {}
         self._limited = False
         self._lock = threading.Lock()
-        self.spending = Spending() if spending is None else spending
+        self.spending = Spending()
         _states.add(self)
+
+    def count_in(self, spending: Spending) -> None:
+        """As :meth:`State.count_in`."""
+        self.spending = spending
 
     def breakers(self, now: float) -> Mapping[Key, BreakerView]:
         """As :meth:`State.breakers`."""
@@ -301,6 +313,11 @@ class LocalState:
         """As :meth:`State.hedged`."""
         with self._lock:
             self._account(route).correct(now, estimated, usd)
+
+    def unhedged(self, route: str, estimated: float | None, now: float) -> None:
+        """As :meth:`State.unhedged`."""
+        with self._lock:
+            self._account(route).take_back(now, estimated)
 
     def _account(self, route: str) -> HedgeAccount:
         found = self._hedges.get(route)

@@ -1,4 +1,4 @@
-"""What rate-limit headers say is left, whichever provider sent them. Pure: the clock is an argument.
+"""What rate-limit headers say is left, whoever sent them. Pure: the clock is an argument.
 
 The forms, by header name (lower case), so that a gateway nobody declared is read as well:
 

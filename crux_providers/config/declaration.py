@@ -24,7 +24,8 @@ class ProviderDeclaration:
     ``api=`` to codec modules in ``crux_providers.codecs``; ``dialect`` is the one used by default.
     ``transports`` maps names to ``module:Class``. ``options`` are the dialect's ``Options`` where
     they differ from its defaults. ``json_output``/``json_schema`` say whether structured answers
-    exist at all. ``models_path`` is the listing endpoint.
+    exist at all. ``models_path`` is the listing endpoint. ``cost_field`` is where an answer says
+    what it cost in US dollars, as a dotted path into its unknown fields (``usage.cost``).
     """
 
     name: str
@@ -47,6 +48,7 @@ class ProviderDeclaration:
     streaming: bool = True
     key_required: bool = True
     version_path: str = ""
+    cost_field: str = ""
 
     @property
     def base_url_variable(self) -> str:

@@ -22,5 +22,6 @@ DECLARATION = ProviderDeclaration(
     },
     transports={"sdk": "crux_providers.transports.openai_sdk:OpenAISdkTransport"},
     default_model=defaults.OPENROUTER_MODEL,
+    cost_field="usage.cost",
     fetcher="crux_providers.openrouter.get_openrouter_models",
 )

@@ -1,0 +1,100 @@
+"""A plan's step with the rules that hold for it worked out, ready to be carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crux_providers.base.errors import ProviderError
+from crux_providers.base.flow import Action, pause
+from crux_providers.base.models import ChatResponse
+from crux_providers.base.retry import RetryConfig
+from crux_providers.base.timeouts import TimeoutConfig
+from crux_providers.config.declaration import declarations
+
+from .flow import trigger_of
+from .plan import Step
+from .routes import Hedge, RouteConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStep:
+    """A plan's step with the rules that hold for it worked out."""
+
+    step: Step
+    retry: RetryConfig
+    actions: Mapping[str, Action]
+    limits: TimeoutConfig
+    hold: float | None
+    hedge: Hedge | None = None
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self.step.compiled.provider
+
+    @property
+    def model(self) -> str:
+        """The provider's own name of the model."""
+        return self.step.compiled.model
+
+    def reported_cost(self, response: ChatResponse) -> float | None:
+        """Dollars that the provider itself says the answer cost, where it says so."""
+        declared = declarations().get(self.provider)
+        if declared is None or not declared.cost_field:
+            return None
+        value: Any = response.meta.extra.get("wire_fields")
+        for name in declared.cost_field.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        known = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+        return float(value) if known else None
+
+    def action(self, error: ProviderError) -> Action:
+        """What its ``on`` table says of the error."""
+        return self.actions.get(trigger_of(error), "stop")
+
+    def retries(self, number: int, error: ProviderError) -> bool:
+        """Whether it is tried again after the failure of its request ``number``."""
+        return self.action(error) == "retry" and pause(self.retry, number, error, 0.0) is not None
+
+    def timeouts(self, provider: TimeoutConfig) -> TimeoutConfig:
+        """The limits of an attempt: the route's, and the provider's where the route says none."""
+        own = self.limits
+        return TimeoutConfig(
+            connect=provider.connect if own.connect is None else own.connect,
+            first_token=provider.first_token if own.first_token is None else own.first_token,
+            idle=own.idle,
+            total=provider.total if own.total is None else own.total,
+            explicit=own.explicit or provider.explicit,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of one chain of routes, worked out once."""
+
+    retry: RetryConfig
+    actions: Mapping[str, Action]
+    limits: TimeoutConfig
+    hold: float | None
+    hedge: Hedge | None
+
+    @classmethod
+    def of(cls, routes: tuple[RouteConfig, ...]) -> Rules:
+        """The rules of a candidate that stands in these routes, outermost first."""
+        own = routes[-1]
+        totals = [r.timeout.total for r in routes if r.timeout.total is not None]
+        return cls(
+            own.retry.config(),
+            own.on.actions,
+            TimeoutConfig(
+                connect=own.timeout.connect,
+                first_token=own.timeout.first_token,
+                idle=own.stream.idle,
+                total=min(totals) if totals else None,
+                explicit=own.timeout.first_token is not None,
+            ),
+            own.stream.hold,
+            own.hedge,
+        )
