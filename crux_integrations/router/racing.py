@@ -11,7 +11,7 @@ import contextvars
 import queue
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -19,6 +19,7 @@ from crux_providers.base.errors import ProviderError
 from crux_providers.base.events import ChatStreamEvent
 
 from .run import Lane, Run
+from .sink import Sink
 
 Judge: TypeAlias = Callable[[Lane, Any], ProviderError | None]
 """What came of an attempt's work as its outcome: None where it is good."""
@@ -234,17 +235,21 @@ def timed(lane: Lane) -> Generator[ChatStreamEvent | None, None, None]:
         yield event
     if not sink.committed:
         with _Stepper(controller) as stepper:
-            while not sink.committed or stepper.waiting:
-                due = sink.due()
-                try:
-                    event = stepper.get(None if due is None else max(0.0, due))
-                except queue.Empty:
-                    yield None
-                    continue
-                if event is None:
-                    return
-                yield event
+            yield from _held(sink, stepper)
     yield from controller
+
+
+def _held(sink: Sink, stepper: _Stepper) -> Iterator[ChatStreamEvent | None]:
+    while not sink.committed or stepper.waiting:
+        due = sink.due()
+        try:
+            event = stepper.get(None if due is None else max(0.0, due))
+        except queue.Empty:
+            yield None
+            continue
+        if event is None:
+            return
+        yield event
 
 
 class _Stepper:

@@ -134,7 +134,7 @@ class Run:
 
     def _enter(self, target: RuntimeStep) -> Ticket | Rejection:
         step = target.step
-        return self.runtime.state.enter(
+        entered = self.runtime.state.enter(
             Ask(
                 (target.provider, target.model),
                 step.policy.breaker,
@@ -145,6 +145,15 @@ class Run:
             ),
             time.time(),
         )
+        if isinstance(entered, Ticket):
+            self._count(target, step.est_cost_usd or 0.0)
+        return entered
+
+    def _count(self, target: RuntimeStep, usd: float) -> None:
+        """What the call costs its budgets: an estimate while an attempt runs, then the truth."""
+        spent = self.call.spent
+        for route in target.step.compiled.budgets:
+            spent[route.name] = spent.get(route.name, 0.0) + usd
 
     def prepared(self, lane: Lane) -> tuple[BaseProvider, ChatRequest, ProviderOptions]:
         """Whom to ask, what, and within which limits; raises ProviderError."""
@@ -259,8 +268,7 @@ class Run:
             lane.forget()
         target, now = lane.target, time.time()
         usd = self._usd(lane, error)
-        for route in target.step.compiled.budgets:
-            self.call.spent[route.name] = self.call.spent.get(route.name, 0.0) + usd
+        self._count(target, usd - (target.step.est_cost_usd or 0.0))
         state = self.runtime.state
         if lane.hedge_of is not None:
             state.hedged(lane.hedge_of, target.step.est_cost_usd, usd, now)
