@@ -178,6 +178,8 @@ def test_recorded_headers(recordings: Path) -> None:
             headers = {k.lower(): v[0] for k, v in response["headers"].items() if v}
             told = [n for n in headers if "ratelimit" in n and "remaining" in n]
             found = rate_limits(kept_headers(headers), NOW)
+            # Some values were scrubbed.
+            told = [n for n in told if headers[n].isdigit()]
             counted = [n for n in told if "image" not in n and "month" not in n]
             assert len(found) == len(counted), (file, told, found)
             for one in found:
