@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import takewhile, zip_longest
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .compiled import Compiled, CompiledRoute
 from .needs import Needs
@@ -33,8 +33,7 @@ from .routes import Candidate, Preference, RouteConfig
 __all__ = ["Plan", "PlanState", "Rejection", "Step", "plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One candidate in its turn; ``rank`` counts from 1.
 
     ``est_cost_usd`` is the list price of the call as estimated, None where it is unknown.
@@ -161,7 +160,7 @@ def plan(
     aside: list[Step] = []
     _place(candidates, policy, call_of(needs, state, now, seed), steps, rejected, aside)
     for step in aside:
-        steps.append(replace(step, rank=len(steps) + 1))
+        steps.append(step._replace(rank=len(steps) + 1))
     return Plan(policy.name, tuple(steps), tuple(rejected), needs)
 
 

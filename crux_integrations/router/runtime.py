@@ -30,7 +30,7 @@ from .provider_trust import key_in_environment, key_variables, provider_settings
 from .records import attempt_row, call_row, chat_row
 from .spending import Spending, shared_spending
 from .state import Key, LocalState, Mode, State
-from .steps import RuntimeStep
+from .steps import RuntimeStep, Steps
 
 KEYS_EVERY_S = 2.0
 
@@ -160,22 +160,14 @@ class Runtime:
         stream: bool,
         seed: int,
         options: CallOptions,
-    ) -> tuple[Plan, list[RuntimeStep], InForce]:
+    ) -> tuple[Plan, Steps, InForce]:
         """The plan of a call, and its steps with their rules."""
         in_force = self.current()
         compiled = (
             in_force.route(route) if options.model is None else in_force.alone(options.model, route)
         )
         made = self._plan(in_force, needs_of(request, stream=stream), compiled, seed)
-        steps = []
-        for step in made.steps:
-            rules = in_force.rules(step.compiled)
-            retry = rules.retry
-            if options.max_retries is not None:
-                retry = replace(retry, max_attempts=1 + options.max_retries)
-            steps.append(
-                RuntimeStep(step, retry, rules.actions, rules.limits, rules.hold, rules.hedge)
-            )
+        steps = Steps(made.steps, in_force.rules, options.max_retries)
         return made, steps, in_force
 
     def route_total(self, in_force: InForce, route: str) -> float | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, overload
 
 from crux_providers.base.errors import ProviderError
 from crux_providers.base.flow import Action, pause
@@ -13,6 +13,7 @@ from crux_providers.base.retry import RetryConfig
 from crux_providers.base.timeouts import TimeoutConfig
 from crux_providers.config.declaration import declarations
 
+from .compiled import Compiled
 from .flow import trigger_of
 from .plan import Step
 from .routes import Hedge, RouteConfig
@@ -98,3 +99,47 @@ class Rules:
             own.stream.hold,
             own.hedge,
         )
+
+
+class Steps(Sequence[RuntimeStep]):
+    """A plan's steps with their rules, each worked out when it is its turn: most never come to it.
+
+    ``rules`` gives those of a candidate; ``max_retries`` of the call stands over its own.
+    """
+
+    __slots__ = ("_known", "_max_retries", "_rules", "_steps")
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        rules: Callable[[Compiled], Rules],
+        max_retries: int | None = None,
+    ) -> None:
+        self._steps = steps
+        self._rules = rules
+        self._max_retries = max_retries
+        self._known: dict[int, RuntimeStep] = {}
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @overload
+    def __getitem__(self, place: int) -> RuntimeStep: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[RuntimeStep]: ...
+
+    def __getitem__(self, place: int | slice) -> RuntimeStep | Sequence[RuntimeStep]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        found = self._known.get(place)
+        if found is None:
+            step = self._steps[place]
+            rules = self._rules(step.compiled)
+            retry = rules.retry
+            if self._max_retries is not None:
+                retry = replace(retry, max_attempts=1 + self._max_retries)
+            found = self._known[place] = RuntimeStep(
+                step, retry, rules.actions, rules.limits, rules.hold, rules.hedge
+            )
+        return found
