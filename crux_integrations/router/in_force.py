@@ -14,6 +14,7 @@ from crux_providers.base.logging import get_logger, log_event
 
 from .compiled import Compiled, CompiledRoute, compile_route, flat
 from .config import RoutesConfig, RoutesError, catalog_lookup, load_routes
+from .provider_trust import key_variables
 from .routes import Candidate, RouteConfig
 from .steps import Rules
 
@@ -25,9 +26,11 @@ may be valid half way."""
 
 
 class Reach(NamedTuple):
-    """The providers that a route can come to, and the routes in it with a budget of the day."""
+    """The providers that a route can come to, the variables that may hold their keys, and the
+    routes in it with a budget of the day."""
 
     providers: tuple[str, ...]
+    variables: tuple[str, ...]
     daily: tuple[str, ...]
 
     @classmethod
@@ -35,7 +38,9 @@ class Reach(NamedTuple):
         """What the route and those inside it reach, in the order of the file."""
         members = flat(compiled)
         daily = (r.name for c in members for r in c.budgets if r.budget.per_day is not None)
-        return cls(tuple(dict.fromkeys(c.provider for c in members)), tuple(dict.fromkeys(daily)))
+        providers = tuple(dict.fromkeys(c.provider for c in members))
+        variables = (name for name, owner in key_variables().items() if owner in providers)
+        return cls(providers, tuple(variables), tuple(dict.fromkeys(daily)))
 
 
 class InForce:

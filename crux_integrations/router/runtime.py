@@ -23,10 +23,10 @@ from .call import CallOptions, RouteCall
 from .compiled import CompiledRoute, flat
 from .config import RoutesConfig, digest
 from .evidence import NO_EVIDENCE, Evidence
-from .in_force import InForce, RoutesInForce
+from .in_force import InForce, Reach, RoutesInForce
 from .needs import Needs, needs_of
 from .plan import Plan, PlanState, plan
-from .provider_trust import key_in_environment, key_variables, provider_settings
+from .provider_trust import key_in_environment, provider_settings
 from .records import attempt_row, call_row, chat_row
 from .spending import Spending, shared_spending
 from .state import Key, LocalState, Mode, State
@@ -105,7 +105,7 @@ class Runtime:
         reach = in_force.reach(compiled)
         state = self.state
         return PlanState(
-            missing_keys=self._missing_keys(in_force.config, reach.providers),
+            missing_keys=self._missing_keys(in_force.config, reach),
             observed=_Observed(store.snapshot()),  # type: ignore[arg-type]  # has get, all a plan uses
             breakers=state.breakers(now),
             admission=state.admission(now),
@@ -133,8 +133,9 @@ class Runtime:
             known = self._figures = (figures, Evidence.of(figures))
         return known[1]
 
-    def _missing_keys(self, config: RoutesConfig, names: tuple[str, ...]) -> Mapping[str, str]:
-        seen = tuple(os.environ.get(variable) for variable in key_variables())
+    def _missing_keys(self, config: RoutesConfig, reach: Reach) -> Mapping[str, str]:
+        names = reach.providers
+        seen = tuple([os.environ.get(variable) for variable in reach.variables])
         now = time.monotonic()
         known = self._keys.get(names)
         if known is not None and now - known[0] < KEYS_EVERY_S and known[1] == (config, *seen):

@@ -192,4 +192,4 @@ def test_recorded_headers(recordings: Path) -> None:
                 read[one.dimension] += 1
     assert read["requests"] > 100
     assert read["tokens"] > 100
-    assert read["input_tokens"] > 20
+    assert read["input_tokens"] >= 20
