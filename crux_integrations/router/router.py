@@ -17,7 +17,7 @@ from crux_providers.base.provider import BaseProvider
 
 from .call import CallOptions, RouteCall
 from .config import RoutesConfig
-from .flow import Aside, RouteOutcome, Try
+from .flow import Aside, RouteOutcome, RouteVerdict, Try
 from .plan import Plan
 from .providers import ProviderPool
 from .racing import ahead, arace, atimed, head, race, timed
@@ -87,11 +87,10 @@ class Router:
         """
         run = self._begin(request, route, stream=False, options=options)
         try:
-            step = next(run.flow)
-            while True:
-                step = run.flow.send(_whole(run, step))
-        except StopIteration as end:
-            return run.answer(end.value)
+            step = run.advance(None)
+            while not isinstance(step, RouteVerdict):
+                step = run.advance(_whole(run, step))
+            return run.answer(step)
         finally:
             run.save()
 
@@ -101,13 +100,10 @@ class Router:
         """The async twin of :meth:`generate`."""
         run = self._begin(request, route, stream=False, options=options)
         try:
-            step = next(run.flow)
-            while True:
-                outcome = await _awhole(run, step)
-                try:
-                    step = run.flow.send(outcome)
-                except StopIteration as end:
-                    return run.answer(end.value)
+            step = run.advance(None)
+            while not isinstance(step, RouteVerdict):
+                step = run.advance(await _awhole(run, step))
+            return run.answer(step)
         finally:
             run.save()
 
@@ -123,11 +119,10 @@ class Router:
         """
         run = self._begin(request, route, stream=True, options=options)
         try:
-            step = next(run.flow)
-            while True:
-                step = run.flow.send((yield from _stream(run, step)))
-        except StopIteration as end:
-            yield from run.last_words(end.value)
+            step = run.advance(None)
+            while not isinstance(step, RouteVerdict):
+                step = run.advance((yield from _stream(run, step)))
+            yield from run.last_words(step)
         finally:
             run.save()
 
@@ -137,8 +132,8 @@ class Router:
         """The async twin of :meth:`stream`."""
         run = self._begin(request, route, stream=True, options=options)
         try:
-            step = next(run.flow)
-            while True:
+            step = run.advance(None)
+            while not isinstance(step, RouteVerdict):
                 lane, outcome = await _abegin(run, step)
                 if lane is not None:
                     sink, controller = lane.opened()
@@ -163,12 +158,9 @@ class Router:
                     if outcome is None:
                         for one in run.closing(lane):
                             yield one
-                try:
-                    step = run.flow.send(outcome)
-                except StopIteration as end:
-                    for one in run.last_words(end.value):
-                        yield one
-                    return
+                step = run.advance(outcome)
+            for one in run.last_words(step):
+                yield one
         finally:
             run.save()
 

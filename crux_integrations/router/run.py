@@ -20,7 +20,7 @@ from crux_providers.base.provider import CallOptions as ProviderOptions
 
 from .call import AttemptRecord, RouteCall
 from .config import RoutesConfig
-from .flow import ASIDE, Aside, RouteVerdict, Try, Unsatisfying, route_flow
+from .flow import ASIDE, Aside, RouteOutcome, RouteVerdict, Try, Unsatisfying, route_flow
 from .policy import Rejection
 from .providers import ProviderPool
 from .runtime import Runtime
@@ -94,7 +94,7 @@ class Run:
     """A call on its way through the plan's steps."""
 
     __slots__ = (
-        "_made", "answered", "call", "config", "flow", "hedged", "last_life", "pool", "runtime",
+        "_flow", "_made", "answered", "call", "config", "hedged", "last_life", "pool", "runtime",
         "steps",
     )  # fmt: skip
 
@@ -113,10 +113,18 @@ class Run:
         self.pool = pool
         self.config = config
         self._made: dict[int, int] = {}
-        self.flow = route_flow(steps, random, self._made)
+        self._flow = route_flow(steps, random, self._made)
         self.answered: ChatResponse | None = None
         self.hedged = False
         self.last_life: Any = None
+
+    def advance(self, outcome: RouteOutcome) -> Try | Wait | RouteVerdict:
+        """What comes next after the outcome of the last step (None for the first)."""
+        try:
+            return self._flow.send(outcome)
+        except StopIteration as end:
+            verdict: RouteVerdict = end.value
+            return verdict
 
     # -- beginning an attempt ---------------------------------------------------------------------
 

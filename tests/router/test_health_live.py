@@ -416,3 +416,12 @@ def test_a_slow_reader_of_a_held_stream_gets_all_of_it(
 ) -> None:
     one.play(good)
     assert stream(router(one, two, stream={"hold": "1ms"}))[0] == "Hello there"
+
+
+@ALL
+def test_a_route_with_nobody_to_ask_is_one_clear_error(ask: Ask) -> None:
+    r = Router({"version": 1, "routes": {"default": {"candidates": ["openai:gpt-4o"]}}})
+    with pytest.raises(AllCandidatesFailed) as caught:
+        ask(r)
+    assert caught.value.code is ErrorCode.AUTH
+    assert "OPENAI_API_KEY" in str(caught.value)
