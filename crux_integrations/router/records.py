@@ -10,14 +10,13 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crux_providers.base.errors import short_message
 from crux_providers.base.quotations import said, without_echo
 from crux_providers.persistence.rows import Attempt, Call, ChatLog
 
-if TYPE_CHECKING:
-    from .call import AttemptRecord, RouteCall
+from .call import AttemptRecord, RouteCall
 
 FAULTS: Mapping[str, str] = MappingProxyType(
     {
