@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,6 +109,7 @@ class RoutesInForce:
         self._now = InForce(load_routes(source))
         self._look_at = time.monotonic() + RELOAD_EVERY_S
         self._lock = threading.Lock()
+        _in_force.add(self)
 
     def current(self) -> InForce:
         """The configuration for a call that begins now."""
@@ -157,6 +159,18 @@ class RoutesInForce:
     def after_fork(self) -> None:
         """In a forked child: another thread of the parent may have held the lock."""
         self._lock = threading.Lock()
+
+
+_in_force: weakref.WeakSet[RoutesInForce] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for routes in list(_in_force):
+        routes.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _is_text(source: Any) -> bool:

@@ -298,6 +298,9 @@ def _begin(run: Run, step: Try | Wait) -> Begun:
         start(lane)
     except ProviderError as error:
         return None, run.fail(lane, error)
+    except BaseException:
+        run.leave(lane)
+        raise
     return lane, None
 
 
@@ -323,6 +326,9 @@ async def _abegin(run: Run, step: Try | Wait) -> Begun:
         start(lane)
     except ProviderError as error:
         return None, run.fail(lane, error)
+    except BaseException:
+        run.leave(lane)
+        raise
     return lane, None
 
 
