@@ -140,6 +140,18 @@ def test_retry_after_within_patience_is_waited_for(
     assert two.requests == 0
 
 
+def test_a_wait_within_patience_holds_nobody_else(one: ScriptedServer) -> None:
+    one.play_in_turn(status(429, retry_after="0.3"), good)
+    r = router(one, retry={"attempts": 2, "initial": "1ms", "patience": "3s"})
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(whole, r)
+        wait_until(lambda: one.requests == 1)
+        while not waiting.done():  # it would be out as soon as the 429 is noted
+            assert r.explain(REQUEST).rejected == ()
+            time.sleep(0.01)
+        assert waiting.result()[1]["provider"] == "one"
+
+
 @ALL
 def test_retry_after_beyond_patience_goes_on_and_holds_the_candidate(
     ask: Ask, one: ScriptedServer, two: ScriptedServer
