@@ -13,7 +13,10 @@ COMMANDS: Mapping[str, str] = {
     "demo": "demo:demo",
     "chat": "chat:chat",
     "routes": "routes:routes",
+    "capabilities": "capabilities:capabilities",
+    "attempts": "attempts:attempts",
     "replay": "replay:replay",
+    "doctor": "doctor:doctor",
 }
 """name → ``module:command`` in this folder, in the order that ``crux --help`` shows."""
 

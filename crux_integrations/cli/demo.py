@@ -12,11 +12,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+
+from .tables import attempts_table
 
 QUESTION = "What is the weather in Paris?"
 
@@ -43,41 +43,6 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def attempts_table(attempts: list[Mapping[str, Any]]) -> Table:
-    """A table of attempts: who, what came of it and why, time, tokens, dollars."""
-    table = Table(title="attempts", title_justify="left")
-    for name in ("#", "candidate", "outcome", "reason"):
-        table.add_column(name)
-    for name in ("started", "first token", "duration", "tokens in/out", "cost"):
-        table.add_column(name, justify="right")
-
-    def ms(value: float | None) -> str:
-        return "–" if value is None else f"{value:.0f} ms"
-
-    for number, attempt in enumerate(attempts, 1):
-        usage = attempt.get("usage") or {}
-        cost = attempt.get("cost_usd")
-        outcome = attempt["outcome"]
-        code = attempt.get("error_code")
-        status = attempt.get("status")
-        if code:
-            outcome = f"[red]{code}[/red]" + (f" {status}" if status else "")
-        else:
-            outcome = f"[green]{outcome}[/green]"
-        table.add_row(
-            str(number),
-            f"{attempt['provider']}:{attempt['model']}",
-            outcome,
-            str(attempt.get("reason") or ""),
-            ms(attempt.get("started_ms")),
-            ms(attempt.get("ttft_ms")),
-            ms(attempt.get("duration_ms")),
-            f"{usage['prompt']} / {usage['completion']}" if usage else "–",
-            f"${cost:.6f}" if cost is not None else "–" if code else "unknown",
-        )
-    return table
 
 
 def run(console: Console) -> int:

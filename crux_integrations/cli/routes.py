@@ -5,16 +5,31 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import AS_JSON, ROUTES_FILE, find_routes_file, show_json
 
+if TYPE_CHECKING:
+    from crux_integrations.router.config import RoutesConfig
+
 
 @click.group()
 def routes() -> None:
     """Look at a routes file and at what it decides."""
+
+
+def notes_on(config: RoutesConfig) -> list[str]:
+    """What may be worth a look in a file that is good: keys that are missing, figures that are old
+    or not there."""
+    from datetime import UTC, datetime
+
+    from crux_integrations.router.ageing import figure_report
+    from crux_integrations.router.runtime import key_report
+
+    aged = figure_report(config, datetime.now(UTC).date())
+    return [*config.warnings, *key_report(config, os.environ), *aged]
 
 
 @routes.command()
@@ -34,9 +49,7 @@ def check(file: Path | None, as_json: bool) -> int:
         else:
             click.echo("\n".join(problems), err=True)
         return 1
-    from crux_integrations.router.runtime import key_report
-
-    notes = [*config.warnings, *key_report(config, os.environ)]
+    notes = notes_on(config)
     if as_json:
         show_json({"file": str(path), "ok": True, "routes": list(config.routes), "notes": notes})
     else:

@@ -25,7 +25,9 @@ __all__ = [
     "lookup",
     "model_names",
     "providers",
+    "sources",
     "stale",
+    "stale_figures",
 ]
 
 _DATA = Path(__file__).parent / "data"
@@ -68,6 +70,30 @@ def stale(source: Source, today: date, days: int = defaults.CATALOG_STALE_DAYS) 
     return (today - date.fromisoformat(source.date)).days > days
 
 
+def sources() -> dict[str, tuple[Source, ...]]:
+    """provider → the sources of its figures, of every provider; reads every file."""
+    return {name: tuple(book.sources.values()) for name in providers() if (book := _book(name))}
+
+
+def stale_figures(entry: CatalogEntry, today: date) -> dict[str, Source]:
+    """The figures of ``entry`` that are there and older than they should be, each with its source.
+
+    Keyed as ``entry.sources``; an entry without such a figure has nothing that could be old.
+    """
+    there = {
+        "price": bool(entry.prices),
+        "context": entry.context is not None,
+        "max_input": entry.max_input is not None,
+        "max_output": entry.max_output is not None,
+        "capabilities": bool(entry.capabilities),
+    }
+    return {
+        figure: source
+        for figure, source in entry.sources.items()
+        if there.get(figure) and stale(source, today)
+    }
+
+
 class _Book:
     """One provider's file."""
 
@@ -77,9 +103,9 @@ class _Book:
         "_delegate",
         "_models",
         "_rules",
-        "_sources",
         "exact",
         "provider",
+        "sources",
     )
 
     def __init__(self, provider: str, data: Mapping[str, Any]) -> None:
@@ -89,7 +115,7 @@ class _Book:
         self._delegate: Mapping[str, str] | None = data.get("delegate")
         self._models: list[dict[str, Any]] = data["models"]
         self._rules: list[tuple[int, Any]] = data["rules"]
-        self._sources = {
+        self.sources = {
             name: Source(**{**fields, "urls": tuple(fields.get("urls", ()))})
             for name, fields in data["sources"].items()
         }
@@ -123,7 +149,7 @@ class _Book:
 
     def _entry(self, index: int) -> CatalogEntry:
         data = self._models[index]
-        limits, prices = self._sources.get("limits"), self._sources.get("prices")
+        limits, prices = self.sources.get("limits"), self.sources.get("prices")
         named = {
             "price": prices,
             "context": prices,

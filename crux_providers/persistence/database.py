@@ -93,21 +93,28 @@ def open_database(location: Location) -> Database:
     """
     from .schema import migrate
 
-    database: Database
-    match location.kind:
-        case "sqlite":
-            from .sqlite.engine import SqliteDatabase
-
-            database = SqliteDatabase(location)
-        case "postgres":
-            from .postgres import PostgresDatabase
-
-            database = PostgresDatabase(location)
-        case "off":
-            raise StorageError("CRUX_DB=off: nothing is kept")
+    database = connect_database(location)
     try:
         migrate(database)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def connect_database(location: Location, *, create: bool = True) -> Database:
+    """A connection to the database at ``location`` as it is; ``create`` makes a missing file.
+
+    Raises StorageError.
+    """
+    match location.kind:
+        case "sqlite":
+            from .sqlite.engine import SqliteDatabase, connect
+
+            return SqliteDatabase(location, connect(location.path, create=create))
+        case "postgres":
+            from .postgres import PostgresDatabase
+
+            return PostgresDatabase(location)
+        case "off":
+            raise StorageError("CRUX_DB=off: nothing is kept")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -23,6 +24,10 @@ from .times import parse_created_at
 
 REFRESH_S = 5.0
 """How old a snapshot may be before a look at it asks for a newer one."""
+
+RECENT = 16_384
+"""Own observations that wait for somebody to look; of more, the oldest are known from the database
+alone."""
 
 ModelKey = tuple[str, str]
 Facts = Mapping[ModelKey, ModelFacts]
@@ -98,8 +103,8 @@ class Snapshot(Generic[T]):
 class ObservedFacts:
     """Observed facts by (provider, model), this process's own observations included at once.
 
-    A snapshot is a mapping that never changes; the first look after a fact changed makes a new
-    one, so that handing an observation over costs no more than a dictionary entry.
+    A snapshot is a mapping that never changes; the first look after a fact changed makes a new one.
+    So an observation is handed over by ``note``, which is an append and no more.
     """
 
     def __init__(
@@ -110,16 +115,17 @@ class ObservedFacts:
     ) -> None:
         self._load = load
         self._stored: Snapshot[Facts | None] = Snapshot(ask, None, wait=wait)
+        self._recent: deque[Observation] = deque(maxlen=RECENT)
+        self.note: Callable[[Observation], None] = self._recent.append
         self._base: Facts = _NONE
         self._own: dict[tuple[str, str, str, str], Observation] = {}
-        self._changed = False
         self._merged: Facts = _NONE
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # around everything but the deque, which needs none
 
     def snapshot(self) -> Facts:
         """What is known now, without I/O: others' observations once they are REFRESH_S old."""
         stored = self._stored.get()
-        if self._changed or (stored is not None and stored is not self._base):
+        if self._recent or (stored is not None and stored is not self._base):
             self._merge(stored)
         return self._merged
 
@@ -133,6 +139,7 @@ class ObservedFacts:
         """Drop everything, this process's own observations too."""
         with self._lock:
             self._own.clear()
+            self._recent.clear()
             self._stored.forget()
             self._base = self._merged = _NONE
 
@@ -141,33 +148,33 @@ class ObservedFacts:
         self._lock = threading.Lock()
         self._stored.renew_lock()
 
-    def note(self, seen: Observation) -> None:
-        """Take this process's own observation; a truth that is known already changes nothing."""
-        model = self._merged.get((seen.provider, seen.model))
-        if model is not None and seen.value:
-            known = model.facts.get((seen.feature, seen.mode))
-            if known is not None and known.value:
-                return
-        self._own[(seen.provider, seen.model, seen.feature, seen.mode)] = seen
-        self._changed = True
-
     def _merge(self, stored: Facts | None) -> None:
         with self._lock:
-            self._changed = False  # before the look at _own, so that what comes meanwhile counts
-            own = list(self._own.items())
-            if stored is not None:  # None: it cannot be read just now; what was known stays
-                self._base = stored
-                for key, seen in own:
+            changed = self._take_in()
+            if stored is not None and stored is not self._base:
+                self._base, changed = stored, True
+                for key, seen in list(self._own.items()):
                     known = stored.get(key[:2], NO_FACTS).facts.get(key[2:])
                     if known is not None and known.at >= seen.at:
-                        self._drop_own(key, seen)
-            self._merged = overlay(self._base, [seen for _, seen in own])
+                        del self._own[key]
+            if changed:  # stored None: it cannot be read just now; what was known stays
+                self._merged = overlay(self._base, self._own.values())
 
-    def _drop_own(self, key: tuple[str, str, str, str], seen: Observation) -> None:
-        # note() takes no lock, so what is taken out may be newer than what was meant.
-        taken = self._own.pop(key)
-        if taken is not seen:
-            self._own.setdefault(key, taken)
+    def _take_in(self) -> bool:
+        """The recent observations as own ones; a truth that is known already changes nothing."""
+        changed = False
+        while True:
+            try:
+                seen = self._recent.popleft()
+            except IndexError:
+                return changed
+            key = (seen.provider, seen.model, seen.feature, seen.mode)
+            known: Observation | Fact | None = self._own.get(key)
+            if known is None:
+                known = self._merged.get(key[:2], NO_FACTS).facts.get(key[2:])
+            if not (seen.value and known is not None and known.value):
+                self._own[key] = seen
+                changed = True
 
 
 def overlay(facts: Facts, seen: Iterable[Observation]) -> Facts:

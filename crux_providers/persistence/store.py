@@ -64,6 +64,7 @@ class Store:
         self._registry: dict[str, ModelRegistrySnapshot] = {}
         self._spending: dict[str, Snapshot[Spending]] = {}
         self.writer: Writer | None = None
+        self._hand_over: Callable[[Any], object] = _keep_nothing
         if location.kind != "off":
             after = weakref.WeakMethod(self._after_batch)
 
@@ -72,10 +73,12 @@ class Store:
                     method(records)
 
             self.writer = Writer(partial(Sink, location, on_written), name=location.kind)
+            self._hand_over = self.writer.put
             weakref.finalize(self, self.writer.retire).atexit = False
         self.facts = ObservedFacts(
             partial(self._look, load_facts), partial(self._ask, load_facts), FIRST_LOOK_S
         )
+        self._note = self.facts.note
         self._figures = self._fresh_figures()
 
     def __repr__(self) -> str:
@@ -85,9 +88,8 @@ class Store:
 
     def observe(self, observation: Observation) -> None:
         """Take one observation; what plans see changes at once."""
-        self.facts.note(observation)
-        if self.writer is not None:
-            self.writer.put(observation)
+        self._note(observation)
+        self._hand_over(observation)
 
     def observe_all(self, observations: Iterable[Observation]) -> None:
         """Take what one call's outcome proves."""
@@ -96,8 +98,7 @@ class Store:
 
     def put(self, row: Call | Attempt | Metric | ChatLog) -> None:
         """Take one row of the ledger, the metrics or the chat logs."""
-        if self.writer is not None:
-            self.writer.put(row)
+        self._hand_over(row)
 
     # -- what is known without asking -----------------------------------------------------------
 
@@ -235,6 +236,10 @@ class Store:
 
     def _load_spending(self, day: str, database: Database) -> Spending:
         return load_spending(database, day, self._own.of(day))
+
+
+def _keep_nothing(row: Any) -> None:
+    """Where rows go with ``CRUX_DB=off``."""
 
 
 def _prune(sink: Sink, before: float) -> None:

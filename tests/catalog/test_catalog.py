@@ -245,16 +245,92 @@ def test_prices_are_what_the_source_computes(vendors: list[Any]) -> None:
     assert compared > 1000
 
 
-def test_the_files_are_what_the_generator_writes(vendors: list[Any], tmp_path: Path) -> None:
+def test_the_files_say_what_the_price_source_says(vendors: list[Any]) -> None:
+    """Every file, from the installed price source again: names, rules, windows and prices."""
     from crux_providers.catalog import generate
 
-    provider = "deepseek"
-    vendor = next(v for v in vendors if v.id == provider)
-    stored = json.loads((DATA / f"{provider}.json").read_text(encoding="utf-8"))
-    retrieved = date.fromisoformat(stored["sources"]["prices"]["retrieved"])
-    book = generate.provider_file(vendor, {}, retrieved)
-    generate.write(tmp_path / "x.json", book)
-    again = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
-    prices = {m["id"]: m.get("prices") for m in stored["models"]}
-    assert all(prices[m["id"]] == m.get("prices") for m in again["models"])
-    assert again["rules"] == stored["rules"]
+    whole = parts = 0
+    for vendor in vendors:
+        provider = NAMES.get(vendor.id, vendor.id)
+        if provider not in catalog.providers():
+            continue
+        stored = json.loads((DATA / f"{provider}.json").read_text(encoding="utf-8"))
+        retrieved = date.fromisoformat(stored["sources"]["prices"]["retrieved"])
+        # Through JSON, as the file went.
+        again = json.loads(json.dumps(generate.provider_file(vendor, {}, retrieved)))
+        assert again["rules"] == stored["rules"], provider
+        assert stored["api"] == vendor.api_pattern
+        assert stored["sources"]["prices"]["urls"] == (vendor.pricing_urls or [])
+        if provider not in PROFILES:
+            assert (again["models"], again["names"]) == (stored["models"], stored["names"])
+            whole += 1
+            continue
+        # The source of limits added to these: nothing that the price source says is changed.
+        for one, model in zip(again["models"], stored["models"], strict=False):
+            assert (one["id"], one.get("prices")) == (model["id"], model.get("prices"))
+            assert model.get("context") in (one.get("context"), None), one["id"]
+        for name, index in again["names"].items():
+            if stored["names"][name] != index:
+                assert stored["models"][stored["names"][name]]["id"] == name
+        parts += 1
+    assert (whole, parts) >= (30, 6)
+
+
+def test_generating_again_gives_these_very_files(tmp_path: Path) -> None:
+    """With every source as installed when they were written; else it says which one differs."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from crux_providers.catalog import generate
+
+    differing = []
+    named = {
+        (source["name"], source["version"])
+        for file in DATA.glob("*.json")
+        for source in json.loads(file.read_bytes()).get("sources", {}).values()
+        if source["version"]
+    }
+    for name, wanted in sorted(named):
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            found = "not installed"
+        if found != wanted:
+            differing.append(f"{name} is {found}, the files were written from {wanted}")
+    if differing:
+        pytest.skip("; ".join(differing))
+    day = json.loads((DATA / "openai.json").read_bytes())["sources"]["prices"]["retrieved"]
+    assert generate.main(["--today", day, "--out", str(tmp_path)]) == 0
+    assert {f.name for f in tmp_path.iterdir()} == {f.name for f in DATA.iterdir()}
+    for file in DATA.iterdir():
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_capabilities_come_from_a_named_source_or_are_unknown() -> None:
+    """What a provider's models can do is stated by the package that its file names, else by nobody:
+    prices prove nothing of it."""
+    stated = 0
+    for provider in catalog.providers():
+        for name in catalog.model_names(provider):
+            entry = lookup(provider, name)
+            assert entry is not None
+            if entry.capabilities:
+                stated += 1
+                source = entry.sources["capabilities"]
+                assert provider == "local" or source.name == PROFILES[provider]
+    assert stated > 300
+
+
+def test_old_figures_are_those_that_are_there() -> None:
+    entry = lookup("openai", "gpt-5-mini")
+    assert entry is not None
+    late = date(2030, 1, 1)
+    assert set(catalog.stale_figures(entry, late)) >= {"price", "max_input", "capabilities"}
+    assert "price" not in catalog.stale_figures(replace(entry, prices=()), late)
+    assert catalog.stale_figures(entry, date(2026, 11, 22)) == {}
+
+
+def test_every_source_is_listed() -> None:
+    found = catalog.sources()
+    assert set(found) == set(catalog.providers())
+    assert {source.name for source in found["openai"]} == {"genai-prices", "langchain-openai"}
+    assert found["litellm"] == ()

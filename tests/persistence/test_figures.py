@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -66,26 +68,46 @@ def test_an_empty_ledger_gives_no_figures(store: Store) -> None:
         assert load_figures(database)[:2] == ({}, {})
 
 
-def test_a_look_reads_no_database_in_its_own_thread(crux_db: Path) -> None:
-    me, seen = threading.get_ident(), []
-    watching = [True]
-
-    def hook(event: str, args: object) -> None:
-        if watching[0] and threading.get_ident() == me:
-            seen.append(event)
-
-    found = get_store()
-    found.put(answer(1))
-    found.flush()
-    sys.addaudithook(hook)
-    try:
-        for _ in range(100):
-            found.figures()
-            found.snapshot()
-    finally:
-        watching[0] = False
-    assert not [e for e in seen if e.split(".")[0] in ("open", "os", "socket", "sqlite3")]
-    found.close()
+def test_nothing_a_call_does_with_the_ledger_is_io_in_its_own_thread(crux_db: Path) -> None:
+    """Audit events are raised by every open, connect and import, whoever does them; in a process of
+    its own, since a hook stays."""
+    code = """
+import asyncio, json, sys, threading
+from crux_integrations.router.router import Router
+from crux_providers.base import ChatRequest, Message
+from crux_providers.openai.client import OpenAIProvider
+from crux_providers.persistence.store import get_store
+from crux_providers.transports.scripted import ScriptedTransport
+ANSWER = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+    {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}]}
+provider = OpenAIProvider(api_key="k", api="chat", transport=ScriptedTransport(lambda r: ANSWER))
+router = Router(
+    {"version": 1, "models": {"openai:m": {"price": {"input": 1, "output": 1}}},
+     "routes": {"default": {"candidates": ["openai:m"], "budget": {"per_day": 9}}}},
+    providers={"openai": provider})
+request = ChatRequest(messages=[Message("user", "hello")])
+me, seen, watching = threading.get_ident(), [], [False]
+kinds = ("open", "import", "os", "socket", "sqlite3", "subprocess")
+sys.addaudithook(lambda event, args: seen.append((event, str(args)[:80])) if watching[0]
+    and threading.get_ident() == me and event.split(".")[0] in kinds else None)
+store = get_store()
+router.generate(request)  # imports what is imported late
+asyncio.run(router.agenerate(request))
+watching[0] = True
+for _ in range(50):
+    router.generate(request)
+    store.snapshot(), store.figures(), store.spent_today("default")
+watching[0] = False
+store.close()
+print(json.dumps({"io": seen, "rows": store.writer.stats.written}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["io"] == []
+    assert said["rows"] >= 104  # 52 calls, an attempt each
 
 
 def test_a_locked_database_holds_up_no_plan(crux_db: Path) -> None:

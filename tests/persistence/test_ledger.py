@@ -63,6 +63,10 @@ def test_calls_and_attempts_come_back_as_they_went_in(store: Store) -> None:
     assert store.read(partial(ledger.list_attempts, error_code="rate_limit"), []) == rows[:1]
     assert store.read(partial(ledger.list_attempts, provider="q", limit=1), []) == rows[1:]
     assert store.read(partial(ledger.list_attempts, since=now + 0.5), []) == rows[1:]
+    for name in ("n", "q:n"):
+        assert store.read(partial(ledger.list_attempts, model=name), []) == rows[1:]
+    assert store.read(partial(ledger.list_attempts, model="p:n"), []) == []
+    assert store.read(ledger.latest_call, None) == call.call_id
     assert store.read(lambda db: list(ledger.calls(db)), []) == [call]
 
 
@@ -148,6 +152,7 @@ def test_figures_of_candidates(store: Store) -> None:
     assert (whole.succeeded, whole.failed) == (101, 2)
     assert (whole.duration_p50, whole.duration_p95) == (510.0, 960.0)
     assert (whole.stream_p50, whole.ttft_p50) == (None, None)
+    assert (whole.streamed, streamed.streamed, streamed.succeeded) == (0, 101, 101)
     assert (streamed.duration_p50, streamed.stream_p50, streamed.stream_p95) == (None, 1051, 1096)
     assert (streamed.ttft_p50, streamed.ttft_p95) == (51.0, 96.0)
     assert whole.completion_mean == 51.0
@@ -192,6 +197,17 @@ def test_old_rows_of_the_ledger_go(store: Store) -> None:
     store.flush()  # writes, and finds that it is time to tidy up
     assert [row.call_id for row in store.read(ledger.list_attempts, [])] == ["new"]
     assert store.read(lambda db: list(ledger.calls(db)), []) == []
+
+
+def test_what_was_said_goes_with_its_call(store: Store) -> None:
+    now = time.time()
+    store.put(Call("old", "default", now - 31 * DAY))
+    store.put(Call("new", "default", now))
+    for call in ("old", "new", None):
+        store.put(ChatLog(datetime.now(UTC).isoformat(), call, request=[], response="x"))
+    store.flush()
+    left = store.read(lambda db: db.execute("SELECT call_id FROM chat_logs"), [])
+    assert {call for (call,) in left} == {"new", None}  # of no call: not the ledger's
 
 
 def test_any_text_is_stored(store: Store) -> None:

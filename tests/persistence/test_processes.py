@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from crux_providers.base.capabilities import Observation
+from crux_providers.persistence import facts
 from crux_providers.persistence.database import open_database
 from crux_providers.persistence.location import Location
 from crux_providers.persistence.rows import Attempt
@@ -229,3 +230,24 @@ def test_a_read_only_home_is_one_warning_and_nothing_kept(
     assert "CRUX_DB" in said[0]
     assert "known {'tools': True}" in done.stdout
     assert list(home.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_what_another_process_saw_is_known_within_the_refresh(place: Location) -> None:
+    """In a process that plans: within REFRESH_S, a refresh, and the other one's own interval."""
+    store = get_store()
+    assert store.snapshot() == {}
+    began = time.monotonic()
+    done = _run("record_observation('p', 'other', 'tools', False, reason='not here')")
+    assert done.returncode == 0, done.stderr
+    slowest = 0.0
+    while ("p", "other") not in store.snapshot() and time.monotonic() - began < 30:
+        look = time.perf_counter()
+        store.snapshot()
+        slowest = max(slowest, time.perf_counter() - look)
+        time.sleep(0.001)
+    took = time.monotonic() - began
+    assert store.snapshot()[("p", "other")].fact("tools", "whole", time.time()) is not None
+    assert took < facts.REFRESH_S + 5.0
+    assert slowest < 0.1  # no look waited for the refresh
+    store.close()

@@ -23,9 +23,11 @@ TABLES = {
     "metrics": {"provider", "model", "created_at"},
     "chat_logs": {"request", "response", "created_at"},
     "prefs": {"key", "value", "updated_at"},
-    "calls": {"call_id", "needs", "input_tokens", "stream", "candidates", "seed"},
+    "calls": {"call_id", "needs", "input_tokens", "stream", "candidates", "seed", "outcome",
+              "duration_ms", "input_chars", "policy"},
     "attempts": {"call_id", "seq", "route", "provider", "model", "outcome", "error_code",
-                 "ttft_ms", "duration_ms", "cost_usd", "request_id", "response_id", "stream"},
+                 "ttft_ms", "duration_ms", "cost_usd", "request_id", "response_id", "stream",
+                 "accepted", "list_usd"},
 }  # fmt: skip
 
 
@@ -55,6 +57,19 @@ def test_migrations_run_once_in_order_from_any_version(place: Location) -> None:
         schema.migrate(database, steps)
         assert ran == [1, 2, 3, 4]
         assert schema.version_of(database) == 4
+
+
+def test_attempts_of_before_are_told_apart_by_their_outcome(place: Location) -> None:
+    with _bare(place) as database:
+        schema.migrate(database, schema.MIGRATIONS[:3])
+        for number, outcome in enumerate(("success", "error", "empty"), 1):
+            database.execute(
+                "INSERT INTO attempts (call_id, seq, outcome, started_at) VALUES ('c', ?, ?, 1.0)",
+                (number, outcome),
+            )
+        schema.migrate(database)
+        found = database.execute("SELECT accepted FROM attempts ORDER BY seq")
+    assert found == [(1,), (0,), (0,)]
 
 
 def test_a_failing_migration_changes_nothing(place: Location) -> None:

@@ -165,6 +165,17 @@ def test_known_truths_cost_no_new_snapshot(store: Store) -> None:
     assert store.snapshot() is before
 
 
+def test_of_several_observations_between_two_looks_the_last_counts(store: Store) -> None:
+    store.observe(seen())
+    assert store.snapshot()[("p", "m")].flags(time.time()) == {"tools": True}
+    store.observe(seen(value=False))
+    store.observe(seen())
+    assert store.snapshot()[("p", "m")].flags(time.time()) == {"tools": True}
+    store.observe(seen())
+    store.observe(seen(value=False))
+    assert store.snapshot()[("p", "m")].flags(time.time()) == {"tools": False}
+
+
 def test_evidence_of_a_batch_is_the_same_however_it_is_cut() -> None:
     rows = [seen(value=bool(n % 3), at=1000.0 + n % 7, reason=f"r{n}") for n in range(20)]
     (whole,) = summarize(rows).values()

