@@ -29,6 +29,7 @@ class Evidence(NamedTuple):
         stats: dict[Key, CandidateStats] = {}
         chars: dict[Key, float] = {}
         p95: dict[tuple[Key, Mode], float] = {}
+        mode: Mode
         for key, seen in figures.candidates.items():
             stats[key] = CandidateStats(
                 latency=_seconds(seen.duration_p50),
@@ -39,11 +40,12 @@ class Evidence(NamedTuple):
             )
             if seen.chars_per_token:
                 chars[key] = seen.chars_per_token
-            if seen.succeeded >= P95_SAMPLES:
-                if seen.duration_p95 is not None:
-                    p95[key, "whole"] = seen.duration_p95 / 1000
-                if seen.ttft_p95 is not None:
-                    p95[key, "stream"] = seen.ttft_p95 / 1000
+            for mode, count, slow in (
+                ("whole", seen.succeeded - seen.streamed, seen.duration_p95),
+                ("stream", seen.streamed, seen.ttft_p95),
+            ):
+                if slow is not None and count >= P95_SAMPLES:
+                    p95[key, mode] = slow / 1000
         means = {route: mean for route, mean in figures.mean_completion.items() if route}
         return cls(stats, means, chars, p95)
 

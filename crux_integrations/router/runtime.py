@@ -33,6 +33,7 @@ from .state import Key, LocalState, Mode, State
 from .steps import RuntimeStep, Steps
 
 KEYS_EVERY_S = 2.0
+FIRST_PLAN_S = 1.0
 
 
 def find_routes(env: Mapping[str, str]) -> Path:
@@ -61,6 +62,7 @@ class Runtime:
         self._keys: dict[tuple[str, ...], tuple[float, tuple[Any, ...], dict[str, str]]] = {}
         self._figures: tuple[Figures, Evidence] = (NOTHING, NO_EVIDENCE)
         self._store: weakref.ref[Store] | None = None
+        self._looked = False
         self.state: State = LocalState()
         self.has_provider: Callable[[str], bool] = lambda name: False
 
@@ -90,7 +92,15 @@ class Runtime:
         return self.plan_for(needs_of(request, stream=stream), route, seed=seed)
 
     def plan_for(self, needs: Needs, route: str, *, seed: int) -> Plan:
-        """The plan of a call with these needs."""
+        """The plan of a call with these needs, for somebody who wants to see it.
+
+        Unlike a call, the first look waits (a second at most) for what the ledger knows.
+        """
+        if not self._looked:
+            self._looked = True
+            store = get_store()
+            store.figures()
+            store.flush(FIRST_PLAN_S)
         in_force = self.current()
         return self._plan(in_force, needs, in_force.route(route), seed)
 

@@ -24,12 +24,15 @@ from tests.servers.scripted_server import Exchange, ScriptedServer
 
 def test_figures_in_the_units_of_plans() -> None:
     seen = LedgerStats(
-        "p", "m", attempts=30, succeeded=P95_SAMPLES, failed=2, ttft_p50=200.0, ttft_p95=900.0,
+        "p", "m", attempts=50, succeeded=2 * P95_SAMPLES, streamed=P95_SAMPLES, failed=2,
+        ttft_p50=200.0, ttft_p95=900.0,
         duration_p50=1500.0, duration_p95=4000.0, cost_ratio=0.5, chars_per_token=3.0,
     )  # fmt: skip
-    few = LedgerStats("p", "few", succeeded=P95_SAMPLES - 1, duration_p95=4000.0)
+    few = LedgerStats(
+        "p", "few", succeeded=2 * P95_SAMPLES - 1, streamed=P95_SAMPLES, duration_p95=4000.0
+    )
     found = Evidence.of(Figures({("p", "m"): seen, ("p", "few"): few}, {"r": 80.0, None: 9.0}, 1.0))
-    assert found.stats["p", "m"] == CandidateStats(1.5, 0.2, P95_SAMPLES, 2, 0.5)
+    assert found.stats["p", "m"] == CandidateStats(1.5, 0.2, 2 * P95_SAMPLES, 2, 0.5)
     assert found.p95 == {(("p", "m"), "whole"): 4.0, (("p", "m"), "stream"): 0.9}
     assert found.mean_output == {"r": 80.0}
     assert found.chars_per_token == {("p", "m"): 3.0}
@@ -95,6 +98,19 @@ def test_prefer_follows_the_ledger(
 
     wait_until(lambda: first() == "b")  # a plan never waits for the ledger; it comes to know soon
     assert two_models(one, "order").explain(REQUEST).steps[0].model == "a"
+    store.close()
+
+
+@pytest.mark.usefixtures("crux_db")
+def test_the_first_look_at_a_plan_has_what_the_ledger_knows(one: ScriptedServer) -> None:
+    """A call never waits for the ledger; somebody who asks for an explanation does, once."""
+    store = get_store()
+    for _ in range(3):
+        store.put(row("a", duration_ms=3000.0))
+        store.put(row("b", duration_ms=200.0))
+    plan = two_models(one, "latency").explain(REQUEST)
+    assert [s.model for s in plan.steps] == ["b", "a"]
+    assert plan.steps[0].reasons == ("latency 0.2 s",)
     store.close()
 
 
