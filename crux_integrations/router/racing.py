@@ -11,7 +11,7 @@ import contextvars
 import queue
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -179,13 +179,21 @@ async def arace(
         await _end(tasks)
 
 
-async def _end(tasks: dict[asyncio.Future[Any], Lane]) -> None:
+async def _end(tasks: Mapping[asyncio.Future[Any], Lane]) -> None:
+    """End the attempts that nobody waits for any more, their streams and sockets closed."""
+    under_way = [task for task in tasks if not task.done()]
+    for task in under_way:
+        task.cancel()
+        task.add_done_callback(_retrieve)
     for task, lane in tasks.items():
-        if not task.done():
-            task.cancel()
-            task.add_done_callback(_retrieve)
-        elif lane.controller is not None:
+        if task not in under_way and lane.controller is not None:
             await lane.controller.aclose()
+    if under_way:  # a turn or two of the loop; code that is not ours may take longer
+        await asyncio.wait(under_way, timeout=LEAVING_S)
+
+
+LEAVING_S = 0.1
+"""How long an answer waits for the attempts that lost to let go of what they hold."""
 
 
 def _retrieve(task: asyncio.Future[Any]) -> None:
