@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crux_providers.base.cancellation import CancellationToken
 from crux_providers.base.errors import (
@@ -26,16 +26,30 @@ from crux_providers.base.streaming_lifecycle import StreamLifecycle
 from crux_providers.base.timeouts import TimeoutConfig
 
 from .flow import RouteVerdict, Try, Unsatisfying, judge, trigger_of
+from .plan import Plan
+from .policy import Rejection
 from .schema_check import mismatch
-
-if TYPE_CHECKING:
-    from .plan import Plan
-    from .runtime import RuntimeStep
+from .steps import RuntimeStep
 
 REJECTED_SHOWN = 10
 _REQUEST_FIELDS = frozenset(f.name for f in fields(ChatRequest)) - {"model", "messages", "extra"}
 
-CostOf = Callable[["RuntimeStep", Usage], float | None]
+CostOf = Callable[[RuntimeStep, Usage], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What one call may change.
+
+    ``timeout`` bounds the whole call in seconds; ``max_retries`` counts retries of each candidate
+    after its first request; ``model`` (``provider:model``) takes the route's place; ``token``
+    cancels.
+    """
+
+    timeout: float | None = None
+    max_retries: int | None = None
+    model: str | None = None
+    token: CancellationToken | None = None
 
 
 @dataclass(slots=True)
@@ -43,10 +57,12 @@ class AttemptRecord:
     """One request to one candidate, as it stands in ``attempts`` and in the ledger.
 
     ``outcome`` is success, error, cancelled, interrupted, or a content trigger (empty, refusal,
-    invalid_json, schema_mismatch, length). Times are milliseconds; ``started_ms`` counts from the
+    invalid_json, schema_mismatch, length); a hedge that lost is cancelled, its cost the estimate of
+    the plan. Times are milliseconds; ``started_ms`` counts from the
     start of the call. ``usage`` is None where the provider gave none; ``cost_usd`` None where usage
     or price is unknown, and ``list_usd`` what the same tokens cost with nothing cached.
-    ``accepted`` says that this is the answer the caller got.
+    ``accepted`` says that this is the answer the caller got, ``hedge_of`` is the route that asked
+    it beside a slow one.
     """
 
     provider: str
@@ -68,19 +84,24 @@ class AttemptRecord:
     retry_after: float | None = None
     accepted: bool = False
     list_usd: float | None = None
+    hedge_of: str | None = None
 
     def as_mapping(self) -> dict[str, Any]:
         """The shape of DESIGN section 4, with ``chosen`` (why this candidate) and ids beside it."""
         return {name: getattr(self, name) for name in _SHOWN}
 
 
-_LEDGER_ONLY = frozenset({"started_at", "retry_after", "accepted", "list_usd"})
+_LEDGER_ONLY = frozenset({"started_at", "retry_after", "accepted", "list_usd", "hedge_of"})
 _SHOWN = tuple(f.name for f in fields(AttemptRecord) if f.name not in _LEDGER_ONLY)
 
 
 @dataclass(slots=True)
 class RouteCall:
-    """The state of one call; made by the router for each request."""
+    """The state of one call; made by the router for each request.
+
+    ``stepped`` are candidates of the plan that might not be called when their turn came, ``spent``
+    dollars by route as far as a budget asks, ``winner`` the attempt whose answer the caller gets.
+    """
 
     request: ChatRequest
     route: str
@@ -97,6 +118,9 @@ class RouteCall:
     started: float = field(default_factory=time.monotonic)
     wall_started: float = field(default_factory=time.time)
     answer_text: str | None = None
+    stepped: list[Rejection] = field(default_factory=list)
+    spent: dict[str, float] = field(default_factory=dict)
+    winner: AttemptRecord | None = None
     last_unsatisfying: Unsatisfying | None = None
 
     # -- what to send ---------------------------------------------------------------------------
@@ -132,7 +156,9 @@ class RouteCall:
             own["extra"] = {**extra, **request.extra}
         return replace(request, **own)
 
-    def options_for(self, target: RuntimeStep, provider: TimeoutConfig) -> ProviderOptions:
+    def options_for(
+        self, target: RuntimeStep, provider: TimeoutConfig, token: CancellationToken
+    ) -> ProviderOptions:
         """Limits of one attempt: the route's over the provider's, within what is left."""
         limits = target.timeouts(provider)
         left = self.remaining()
@@ -140,14 +166,16 @@ class RouteCall:
             left = max(left, 0.001)
             total = left if limits.total is None else min(limits.total, left)
             limits = replace(limits, total=total)
-        return ProviderOptions(timeouts=limits, token=self.token, max_retries=0)
+        return ProviderOptions(timeouts=limits, token=token, max_retries=0)
 
     # -- what came ------------------------------------------------------------------------------
 
-    def open(self, target: RuntimeStep, attempt: Try) -> AttemptRecord:
-        """Begin the record of an attempt."""
+    def open(self, target: RuntimeStep, attempt: Try, hedge: str = "") -> AttemptRecord:
+        """Begin the record of an attempt; ``hedge`` says why it goes beside another one."""
         chosen = "; ".join(target.step.reasons)
-        if attempt.number > 1:
+        if hedge:
+            chosen = hedge
+        elif attempt.number > 1:
             chosen = (
                 f"retry {attempt.number - 1} after {trigger_of(attempt.after)}"
                 if (attempt.after is not None)
@@ -191,8 +219,8 @@ class RouteCall:
         usage: Usage | None = None
         cost: float | None = None
         if response is not None:
-            cost = response.meta.extra.get("cost_usd")
             usage = response.usage if response.usage.total is not None else None
+            cost = response.meta.extra.get("cost_usd")
             record.request_id = response.meta.request_id
             record.response_id = response.meta.response_id
             record.model_name = response.meta.model_name
@@ -213,6 +241,7 @@ class RouteCall:
         match outcome:
             case None:
                 record.accepted = True
+                self.winner = record
                 record.outcome = noted.trigger if noted is not None else "success"
                 record.reason = short_message(noted.message) if noted is not None else record.chosen
             case Unsatisfying():
@@ -232,8 +261,10 @@ class RouteCall:
     # -- how it ended ---------------------------------------------------------------------------
 
     def crux(self) -> dict[str, Any]:
-        """The mapping of ``meta.extra["crux"]``; provider and model are the last attempt's."""
-        last = self.attempts[-1] if self.attempts else None
+        """The mapping of ``meta.extra["crux"]``; provider and model are those that answered, else
+        the last attempt's."""
+        last = self.winner or (self.attempts[-1] if self.attempts else None)
+        rejected = self.rejected()
         costs = [a.cost_usd for a in self.attempts if a.cost_usd is not None]
         unknown = any(a.cost_usd is None and a.outcome == "success" for a in self.attempts)
         return {
@@ -242,10 +273,14 @@ class RouteCall:
             "model": last.model if last else None,
             "cost_usd": sum(costs) if costs and not unknown else None,
             "attempts": [a.as_mapping() for a in self.attempts],
-            "rejected": [r.as_json() for r in self.plan.rejected[:REJECTED_SHOWN]],
-            "rejected_count": len(self.plan.rejected),
+            "rejected": [r.as_json() for r in rejected[:REJECTED_SHOWN]],
+            "rejected_count": len(rejected),
             "degraded": list(self.degraded),
         }
+
+    def rejected(self) -> Sequence[Rejection]:
+        """Who was not called, and why: by the plan, or when its turn came."""
+        return (*self.plan.rejected, *self.stepped) if self.stepped else self.plan.rejected
 
     def finish(self, response: ChatResponse) -> ChatResponse:
         """The answer with the ``crux`` mapping on it."""
@@ -271,11 +306,9 @@ class RouteCall:
             + f": {a.reason}"
             for a in self.attempts
         ]
-        lines += [
-            f"  {r.provider}:{r.model}: not tried ({r.rule}): {r.evidence}"
-            for r in self.plan.rejected
-        ]
-        if not self.attempts and not self.plan.rejected:
+        rejected = self.rejected()
+        lines += [f"  {r.provider}:{r.model}: not tried ({r.rule}): {r.evidence}" for r in rejected]
+        if not self.attempts and not rejected:
             lines.append("  the route has no candidates")
         code = error.code if error is not None else self._code_of_rejections()
         return AllCandidatesFailed(
@@ -283,13 +316,13 @@ class RouteCall:
             code=code,
             cause=error,
             attempts=[a.as_mapping() for a in self.attempts],
-            rejected=[r.as_json() for r in self.plan.rejected],
+            rejected=[r.as_json() for r in rejected],
             retry_after=error.retry_after if error is not None else None,
             status=error.status if error is not None else None,
         )
 
     def _code_of_rejections(self) -> ErrorCode:
-        rules = {r.rule for r in self.plan.rejected}
+        rules = {r.rule for r in self.rejected()}
         table: Sequence[tuple[str, ErrorCode]] = (
             ("breaker", ErrorCode.OVERLOADED),
             ("admission", ErrorCode.RATE_LIMIT),
@@ -300,9 +333,11 @@ class RouteCall:
         )
         return next((code for rule, code in table if rule in rules), ErrorCode.NOT_FOUND)
 
-    def interrupted(self, error: ProviderError, folder: StreamFolder) -> StreamInterrupted:
-        """A stream that broke after content, with what came of it."""
-        partial = folder.response(provider=self.attempts[-1].provider, extra={"crux": self.crux()})
+    def interrupted(
+        self, error: ProviderError, folder: StreamFolder, provider: str
+    ) -> StreamInterrupted:
+        """A stream of ``provider`` that broke after content, with what came of it."""
+        partial = folder.response(provider=provider, extra={"crux": self.crux()})
         self.answer_text = partial.text
         return StreamInterrupted(
             error, partial=partial, attempts=[a.as_mapping() for a in self.attempts]

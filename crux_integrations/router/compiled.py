@@ -189,6 +189,14 @@ def known_facts(
     return MappingProxyType(facts)
 
 
+def flat(route: CompiledRoute) -> list[Compiled]:
+    """Every candidate of a route and of those inside it."""
+    found: list[Compiled] = []
+    for member in route.members:
+        found.extend(flat(member) if isinstance(member, CompiledRoute) else (member,))
+    return found
+
+
 def _bits(words: Iterable[str]) -> int:
     bits = 0
     for word in words:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from enum import Enum
+from typing import Any, Literal, Protocol, TypeAlias
 
 from crux_providers.base.errors import ErrorCode, ProviderError
 from crux_providers.base.flow import Action, Attempt, Verdict, Wait, attempts
@@ -68,26 +69,46 @@ class RouteVerdict:
     error: ProviderError | None = None
 
 
-RouteFlow = Generator[Try | Wait, ProviderError | None, RouteVerdict]
+class Aside(Enum):
+    """The outcome of a :class:`Try` that was not made: the candidate may not be called now."""
+
+    ASIDE = 0
 
 
-def route_flow(steps: Sequence[FlowStep], random: Callable[[], float]) -> RouteFlow:
-    """The requests of one call, candidate after candidate, until one is good or none is left."""
+ASIDE = Aside.ASIDE
+RouteOutcome: TypeAlias = ProviderError | Aside | None
+RouteFlow = Generator[Try | Wait, RouteOutcome, RouteVerdict]
+
+
+def route_flow(
+    steps: Sequence[FlowStep], random: Callable[[], float], made: Mapping[int, int]
+) -> RouteFlow:
+    """The requests of one call, candidate after candidate, until one is good or none is left.
+
+    ``made`` is read as the flow goes on: how many requests a candidate had outside of its turn.
+    """
     last: ProviderError | None = None
     for index, step in enumerate(steps):
-        flow = attempts(step.retry, random, step.actions, trigger_of)
-        action: Any = next(flow)
+        before = made.get(index, 0)
+        if before >= step.retry.max_attempts:
+            continue
+        flow = attempts(step.retry, random, step.actions, trigger_of, before)
+        action: Attempt | Wait = next(flow)
         verdict: Verdict | None = None
         while verdict is None:
             if isinstance(action, Attempt):
                 outcome = yield Try(index, action.number, last)
+                if isinstance(outcome, Aside):
+                    break
                 last = outcome if outcome is not None else last
             else:
                 outcome = yield action
             try:
-                action = flow.send(outcome)
+                action = flow.send(None if isinstance(outcome, Aside) else outcome)
             except StopIteration as end:
                 verdict = end.value
+        if verdict is None:
+            continue
         if verdict.action == "done":
             return RouteVerdict("done")
         if verdict.action == "stop":

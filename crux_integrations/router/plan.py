@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile, zip_longest
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .compiled import Compiled, CompiledRoute
 from .needs import Needs
@@ -24,6 +24,7 @@ from .policy import (
     PlanState,
     Rejection,
     call_of,
+    draw,
     judge,
     words_of,
 )
@@ -32,13 +33,13 @@ from .routes import Candidate, Preference, RouteConfig
 __all__ = ["Plan", "PlanState", "Rejection", "Step", "plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One candidate in its turn; ``rank`` counts from 1.
 
     ``est_cost_usd`` is the list price of the call as estimated, None where it is unknown.
     ``scores`` are the figures that ``prefer`` looked at, in its order; ``unknown`` the needed
-    capabilities that nobody has declared or seen, as bits.
+    capabilities that nobody has declared or seen, as bits; ``aside`` why it stands behind all
+    others whatever they say.
     """
 
     compiled: Compiled
@@ -46,6 +47,7 @@ class Step:
     est_cost_usd: float | None
     scores: tuple[float | None, ...]
     unknown: int
+    aside: str = ""
 
     @property
     def candidate(self) -> str:
@@ -85,7 +87,7 @@ class Step:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why it stands where it does, in words."""
-        said = []
+        said = [self.aside] if self.aside else []
         for word, score in zip_longest(self.policy.prefer, self.scores):
             said.append(_REASONS[word](self, score))
             if word == "order":
@@ -155,7 +157,10 @@ def plan(
     ``policy``; ``now`` is a Unix time, ``seed`` decides what ``weighted`` draws."""
     steps: list[Step] = []
     rejected: list[Rejection] = []
-    _place(candidates, policy, call_of(needs, state, now), seed, steps, rejected)
+    aside: list[Step] = []
+    _place(candidates, policy, call_of(needs, state, now, seed), steps, rejected, aside)
+    for step in aside:
+        steps.append(step._replace(rank=len(steps) + 1))
     return Plan(policy.name, tuple(steps), tuple(rejected), needs)
 
 
@@ -166,9 +171,9 @@ def _place(
     members: Iterable[Compiled | CompiledRoute],
     policy: RouteConfig,
     call: Call,
-    seed: int,
     steps: list[Step],
     rejected: list[Rejection],
+    aside: list[Step],
 ) -> None:
     # `order` leaves no tie for what stands behind it.
     measures = [_MEASURES[word] for word in takewhile("order".__ne__, policy.prefer)]
@@ -176,9 +181,9 @@ def _place(
     segment: list[_Entry] = []
     for member in members:
         if isinstance(member, CompiledRoute):
-            _close(segment, steps)
+            _close(segment, steps, aside)
             segment = []
-            _place(member.members, member.policy, call, seed, steps, rejected)
+            _place(member.members, member.policy, call, steps, rejected, aside)
             continue
         verdict = judge(member, call)
         if isinstance(verdict, Rejection):
@@ -188,17 +193,20 @@ def _place(
         if not measures:
             segment.append(((uncertain, member.place), member, verdict, ()))
             continue
-        scores = tuple([measure(member, verdict, call, seed) for measure in measures])
+        scores = tuple([measure(member, verdict, call) for measure in measures])
         key = (uncertain, *[math.inf if s is None else s for s in scores], member.place)
         segment.append((key, member, verdict, scores))
-    _close(segment, steps)
+    _close(segment, steps, aside)
 
 
-def _close(segment: list[_Entry], steps: list[Step]) -> None:
+def _close(segment: list[_Entry], steps: list[Step], aside: list[Step]) -> None:
     # The place is unique, so that a comparison never reaches what stands behind the key.
     segment.sort()
     rank = len(steps)
     for _, member, fit, scores in segment:
+        if fit.aside:
+            aside.append(Step(member, 0, fit.cost, scores, fit.unknown, fit.aside))
+            continue
         rank += 1
         steps.append(Step(member, rank, fit.cost, scores, fit.unknown))
 
@@ -206,14 +214,13 @@ def _close(segment: list[_Entry], steps: list[Step]) -> None:
 # -- what prefer looks at: less is better, None comes after every figure --------------------------
 
 _NO_STATS = CandidateStats()
-_MIX = 0xFFFFFFFFFFFFFFFF
 
 
-def _cost(c: Compiled, fit: Fit, call: Call, seed: int) -> float | None:
+def _cost(c: Compiled, fit: Fit, call: Call) -> float | None:
     return fit.cost
 
 
-def _effective_cost(c: Compiled, fit: Fit, call: Call, seed: int) -> float | None:
+def _effective_cost(c: Compiled, fit: Fit, call: Call) -> float | None:
     """List price times what was really paid per good answer; list price without evidence."""
     if fit.cost is None:
         return None
@@ -221,20 +228,20 @@ def _effective_cost(c: Compiled, fit: Fit, call: Call, seed: int) -> float | Non
     return fit.cost if ratio is None else fit.cost * ratio
 
 
-def _latency(c: Compiled, fit: Fit, call: Call, seed: int) -> float | None:
+def _latency(c: Compiled, fit: Fit, call: Call) -> float | None:
     """Median seconds as the caller feels them: to the first token of a stream, else to the end."""
     stats = call.state.stats.get((c.provider, c.model), _NO_STATS)
     return stats.first_token if call.mode == "stream" else stats.latency
 
 
-def _reliability(c: Compiled, fit: Fit, call: Call, seed: int) -> float | None:
+def _reliability(c: Compiled, fit: Fit, call: Call) -> float | None:
     """Expected share of failures (rule of succession): unseen is one half, each failure raises it
     and each success lowers it."""
     stats = call.state.stats.get((c.provider, c.model), _NO_STATS)
     return (stats.failures + 1) / (stats.successes + stats.failures + 2)
 
 
-def _weighted(c: Compiled, fit: Fit, call: Call, seed: int) -> float | None:
+def _weighted(c: Compiled, fit: Fit, call: Call) -> float | None:
     """A draw that puts each candidate first with probability weight / sum of weights.
 
     Efraimidis and Spirakis, "Weighted random sampling with a reservoir" (2006): sort by an
@@ -244,22 +251,10 @@ def _weighted(c: Compiled, fit: Fit, call: Call, seed: int) -> float | None:
     weight = c.candidate.weight
     if weight <= 0:
         return None
-    return -math.log(uniform(seed ^ c.identity)) / weight
+    return -math.log(draw(call.seed, c)) / weight
 
 
-def uniform(seed: int) -> float:
-    """A number between 0 and 1, neither included, the same in every process.
-
-    splitmix64's finalizer (Steele, Lea, Flood 2014) spreads neighbouring seeds.
-    """
-    x = seed & _MIX
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MIX
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MIX
-    x ^= x >> 31
-    return (x + 1) / (_MIX + 2)
-
-
-_Measure: TypeAlias = Callable[[Compiled, Fit, Call, int], float | None]
+_Measure: TypeAlias = Callable[[Compiled, Fit, Call], float | None]
 _MEASURES: Mapping[Preference, _Measure] = MappingProxyType(
     {
         "cost": _cost,

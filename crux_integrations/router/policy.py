@@ -19,7 +19,7 @@ from .compiled import (
     compile_route,
     known_facts,
 )
-from .needs import Needs, needs_of
+from .needs import CHARS_PER_TOKEN, Needs, needs_of
 from .routes import DEFAULT_OUTPUT_TOKENS
 
 __all__ = [
@@ -87,20 +87,27 @@ class ObservedFacts(Protocol):
 
 
 class BreakerView(NamedTuple):
-    """A breaker that is open: no call before ``until`` (Unix time)."""
+    """A breaker that is not closed: no call before ``until`` (Unix time).
+
+    A candidate that recovers takes ``share`` of the calls until then; to the others it is the last
+    resort.
+    """
 
     until: float
     evidence: str = "too many failures"
     since: str | None = None
+    share: float = 0.0
 
 
 class AdmissionView(NamedTuple):
-    """What rate-limit headers left until ``until`` (Unix time); None is not limited."""
+    """What rate-limit headers left until ``until`` (Unix time); None is not limited. ``output`` is
+    tokens to write where those are counted apart."""
 
     until: float
     requests: int | None = None
     tokens: int | None = None
     since: str | None = None
+    output: int | None = None
 
 
 class CandidateStats(NamedTuple):
@@ -127,7 +134,8 @@ class PlanState:
     all) has providers, ``provider:model`` or tags that this caller may use. ``observed`` maps
     provider and model to what was seen. ``breakers``, ``admission`` and ``stats`` go by
     ``(provider, model)``, ``spent`` (US dollars today, UTC) and ``mean_output`` (tokens) by route.
-    ``expire`` is how long an observed refusal counts, in seconds.
+    ``chars_per_token`` is what was measured, by ``(provider, model)``: a call's estimated tokens
+    are corrected by it. ``expire`` is how long an observed refusal counts, in seconds.
     """
 
     missing_keys: Mapping[str, str] = field(default_factory=dict)
@@ -139,6 +147,7 @@ class PlanState:
     stats: Mapping[tuple[str, str], CandidateStats] = field(default_factory=dict)
     spent: Mapping[str, float] = field(default_factory=dict)
     mean_output: Mapping[str, float] = field(default_factory=dict)
+    chars_per_token: Mapping[tuple[str, str], float] = field(default_factory=dict)
     expire: float = 7 * 86400.0
 
 
@@ -172,24 +181,27 @@ class Call(NamedTuple):
     tags: frozenset[str]
     state: PlanState
     now: float
+    seed: int = 0
 
 
 class Fit(NamedTuple):
-    """A candidate that may serve: its estimated dollars (None: unknown), and the capabilities
-    needed of it that nobody has declared or seen, as bits."""
+    """A candidate that may serve: its estimated dollars (None: unknown), the capabilities needed
+    of it that nobody has declared or seen, as bits, and why it is to stand aside until all others
+    have failed (empty: it is not)."""
 
     cost: float | None
     unknown: int
+    aside: str = ""
 
 
-def call_of(needs: Needs, state: PlanState, now: float) -> Call:
-    """The call that :func:`judge` asks each candidate about."""
+def call_of(needs: Needs, state: PlanState, now: float, seed: int = 0) -> Call:
+    """The call that :func:`judge` asks each candidate about; ``seed`` decides what is drawn."""
     bits = 0
     for word, bit in _BIT_ITEMS:
         if getattr(needs, word):
             bits |= bit
     mode: Literal["whole", "stream"] = "stream" if needs.streaming else "whole"
-    return Call(bits, mode, needs.input_tokens, needs.output_tokens, needs.tags, state, now)
+    return Call(bits, mode, needs.input_tokens, needs.output_tokens, needs.tags, state, now, seed)
 
 
 def judge(c: Compiled, call: Call) -> Fit | Rejection:
@@ -215,7 +227,10 @@ def judge(c: Compiled, call: Call) -> Fit | Rejection:
     if refused or (unknown and c.routes[-1].unknown == "reject"):
         return _capability(c, refused or unknown, call)
 
+    key = (c.provider, c.model)
     tokens = call.input_tokens
+    if state.chars_per_token and (measured := state.chars_per_token.get(key)):
+        tokens = corrected(tokens, measured)
     stated = call.output_tokens if call.output_tokens is not None else c.output_tokens
     if (c.context is not None and tokens + (stated or 0) > c.context) or (
         c.max_input is not None and tokens > c.max_input
@@ -241,21 +256,54 @@ def judge(c: Compiled, call: Call) -> Fit | Rejection:
     if c.budgets and (over := _over_budget(c, cost, state)) is not None:
         return _no(c, "budget", over)
 
-    key = (c.provider, c.model)
+    aside = ""
     if state.breakers:
         breaker = state.breakers.get(key)
         if breaker is not None and call.now < breaker.until:
-            wait = breaker.until - call.now
-            evidence = f"{breaker.evidence}; closed for {wait:.3g} s more"
-            return _no(c, "breaker", evidence, breaker.since)
+            if not breaker.share:
+                return _no(c, "breaker", breaker_evidence(breaker, call.now), breaker.since)
+            if draw(call.seed ^ _RECOVERY, c) >= breaker.share:
+                aside = f"{breaker.evidence}: takes {breaker.share:.0%} of the calls for now"
     if state.admission:
         limit = state.admission.get(key)
         if limit is not None and call.now < limit.until:
-            short = _short_of(limit, tokens)
+            short = short_of(limit, tokens)
             if short is not None:
                 wait = limit.until - call.now
                 return _no(c, "admission", f"{short}; more in {wait:.3g} s", limit.since)
-    return Fit(cost, unknown)
+    return Fit(cost, unknown, aside)
+
+
+_MIX = 0xFFFFFFFFFFFFFFFF
+_RECOVERY = 0x9E3779B97F4A7C15
+"""Keeps the draws for a recovering candidate apart from those of ``weighted``."""
+
+
+def draw(seed: int, c: Compiled) -> float:
+    """A number in (0, 1) that is the candidate's own at this seed, whoever stands beside it."""
+    return uniform(seed ^ c.identity)
+
+
+def uniform(seed: int) -> float:
+    """A number in (0, 1), the same in every process.
+
+    splitmix64's finalizer (Steele, Lea, Flood 2014) spreads neighbouring seeds.
+    """
+    x = seed & _MIX
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MIX
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MIX
+    x ^= x >> 31
+    return (x + 1) / (_MIX + 2)
+
+
+def corrected(tokens: int, chars_per_token: float) -> int:
+    """An estimate made with CHARS_PER_TOKEN, by what was measured (2 to 8 is believed)."""
+    return round(tokens * CHARS_PER_TOKEN / min(8.0, max(2.0, chars_per_token)))
+
+
+def breaker_evidence(breaker: BreakerView, now: float) -> str:
+    """Why a candidate is left alone, and for how long still."""
+    return f"{breaker.evidence}; closed for {breaker.until - now:.3g} s more"
 
 
 _BIT_ITEMS = tuple(CAPABILITY_BITS.items())
@@ -324,11 +372,14 @@ def _over_budget(c: Compiled, cost: float | None, state: PlanState) -> str | Non
     return None
 
 
-def _short_of(limit: AdmissionView, tokens: int) -> str | None:
+def short_of(limit: AdmissionView, tokens: int) -> str | None:
+    """What a call of about ``tokens`` lacks by the rate limits; None where it may go."""
     if limit.requests is not None and limit.requests <= 0:
         return "no request left by its rate limit"
     if limit.tokens is not None and limit.tokens < tokens:
         return f"{limit.tokens} tokens left by its rate limit, about {tokens} needed"
+    if limit.output is not None and limit.output <= 0:
+        return "no token to write left by its rate limit"
     return None
 
 

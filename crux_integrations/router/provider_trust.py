@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from crux_providers.config.declaration import ProviderDeclaration, declarations
@@ -19,10 +19,16 @@ from crux_providers.config.errors import ConfigError
 
 from .routes import ProviderConfig, Timeouts
 
-if TYPE_CHECKING:
-    from .config import RoutesConfig
-
 FindKey = Callable[[ProviderDeclaration, Mapping[str, str]], str | None]
+
+
+class DeclaresProviders(Protocol):
+    """A configuration, as far as providers go."""
+
+    @property
+    def providers(self) -> Mapping[str, ProviderConfig]:
+        """The providers that the file declares, by name."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ def key_in_environment(declared: ProviderDeclaration, env: Mapping[str, str]) ->
 
 
 def provider_settings(
-    config: RoutesConfig,
+    config: DeclaresProviders,
     name: str,
     env: Mapping[str, str],
     find_key: FindKey = key_in_environment,

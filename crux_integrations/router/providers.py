@@ -5,30 +5,28 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from crux_providers.base.errors import ErrorCode, ProviderError
 from crux_providers.base.factory import ProviderFactory
 from crux_providers.base.provider import BaseProvider, GatewayProvider
 from crux_providers.config.declaration import ProviderDeclaration, declarations
 
+from .config import RoutesConfig
 from .provider_trust import ProviderSettings, provider_settings
-
-if TYPE_CHECKING:
-    from .config import RoutesConfig
 
 
 class ProviderPool:
     """Providers by name for the configuration in force; safe to use from many threads.
 
     ``ready`` are providers the program made itself; they stand over the file's. A provider is made
-    at its first use and again where a reloaded file says other things of it.
+    at its first use, and one more where a reloaded file says other things of it: the first stays
+    for the calls that began with it, until :meth:`close`.
     """
 
     def __init__(self, ready: Mapping[str, BaseProvider] | None = None) -> None:
         self._ready = dict(ready or {})
-        self._made: dict[str, tuple[ProviderSettings, BaseProvider]] = {}
-        self._checked: dict[str, RoutesConfig] = {}
+        self._made: dict[str, list[tuple[ProviderSettings, BaseProvider]]] = {}
+        self._checked: dict[str, tuple[RoutesConfig, BaseProvider]] = {}
         self._lock = threading.Lock()
 
     def ready(self, name: str) -> bool:
@@ -39,15 +37,18 @@ class ProviderPool:
         """The provider ``name``; raises ProviderError where it cannot be made."""
         if (given := self._ready.get(name)) is not None:
             return given
-        if self._checked.get(name) is config:  # the settings of a file do not change under it
-            return self._made[name][1]
+        checked = self._checked.get(name)
+        if checked is not None and checked[0] is config:  # its settings do not change under it
+            return checked[1]
         with self._lock:
             settings = provider_settings(config, name, os.environ)
-            known = self._made.get(name)
-            if known is None or known[0] != settings:
-                known = self._made[name] = (settings, make_provider(settings))
-            self._checked[name] = config
-            return known[1]
+            made = self._made.setdefault(name, [])
+            provider = next((p for known, p in made if known == settings), None)
+            if provider is None:
+                provider = make_provider(settings)
+                made.append((settings, provider))
+            self._checked[name] = (config, provider)
+            return provider
 
     def close(self) -> None:
         """Close every provider made here and those given."""
@@ -60,7 +61,7 @@ class ProviderPool:
             await provider.aclose()
 
     def _all(self) -> list[BaseProvider]:
-        return [*self._ready.values(), *(provider for _, provider in self._made.values())]
+        return [*self._ready.values(), *(p for made in self._made.values() for _, p in made)]
 
 
 def make_provider(settings: ProviderSettings) -> BaseProvider:

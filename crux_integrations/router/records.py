@@ -10,14 +10,13 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crux_providers.base.errors import short_message
 from crux_providers.base.quotations import said, without_echo
 from crux_providers.persistence.rows import Attempt, Call, ChatLog
 
-if TYPE_CHECKING:
-    from .call import AttemptRecord, RouteCall
+from .call import AttemptRecord, RouteCall
 
 FAULTS: Mapping[str, str] = MappingProxyType(
     {
@@ -38,8 +37,8 @@ def call_row(call: RouteCall, call_id: str, policy: str | None) -> Call:
     extra: dict[str, Any] = {}
     if call.model is not None:
         extra["model"] = call.model
-    if plan.rejected:
-        extra["rejected"] = {f"{r.provider}:{r.model}": r.rule for r in plan.rejected}
+    if rejected := call.rejected():
+        extra["rejected"] = {f"{r.provider}:{r.model}": r.rule for r in rejected}
     return Call(
         call_id=call_id,
         route=call.route,
@@ -62,7 +61,7 @@ def call_row(call: RouteCall, call_id: str, policy: str | None) -> Call:
 def _outcome(call: RouteCall) -> str:
     if not call.attempts:
         return "rejected"
-    last = call.attempts[-1]
+    last = call.winner or call.attempts[-1]
     return "success" if last.accepted else last.outcome
 
 
@@ -108,7 +107,7 @@ def _reason(call: RouteCall, record: AttemptRecord) -> str:
 
 def chat_row(call: RouteCall, call_id: str) -> ChatLog:
     """What was said, for those who switched ``chat_logs`` on."""
-    last = call.attempts[-1] if call.attempts else None
+    last = call.winner or (call.attempts[-1] if call.attempts else None)
     return ChatLog(
         created_at=datetime.now(UTC).isoformat(),
         call_id=call_id,

@@ -25,8 +25,8 @@ from crux_providers.base.pricing import estimate_usd
 
 from .compiled import CompiledRoute, Lookup, compile_route
 from .needs import Needs
-from .plan import Plan, Step, plan, uniform
-from .policy import CandidateStats, PlanState
+from .plan import Plan, Step, plan
+from .policy import CandidateStats, PlanState, uniform
 from .routes import DEFAULT_OUTPUT_TOKENS, ModelConfig, RouteConfig
 
 MOVES_SHOWN = 50

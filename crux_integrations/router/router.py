@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from crux_providers.base.abandon import asleep, sleep
-from crux_providers.base.cancellation import CancellationToken, CancelledError
+from crux_providers.base.cancellation import CancellationToken
 from crux_providers.base.errors import ProviderError
-from crux_providers.base.events import ChatStreamEvent, StreamFolder
+from crux_providers.base.events import ChatStreamEvent
 from crux_providers.base.flow import Wait
 from crux_providers.base.models import ChatRequest, ChatResponse
 from crux_providers.base.provider import BaseProvider
 
-from .call import AttemptRecord, RouteCall
+from .call import CallOptions, RouteCall
 from .config import RoutesConfig
-from .flow import RouteFlow, RouteVerdict, Try, route_flow
-from .holding import Holder
+from .flow import Aside, RouteOutcome, RouteVerdict, Try
 from .plan import Plan
 from .providers import ProviderPool
-from .runtime import Runtime, RuntimeStep
+from .racing import ahead, arace, atimed, head, race, timed
+from .run import Lane, Run
+from .runtime import Runtime
 
-
-@dataclass(frozen=True, slots=True)
-class CallOptions:
-    """What one call may change.
-
-    ``timeout`` bounds the whole call in seconds; ``max_retries`` counts retries of each candidate
-    after its first request; ``model`` (``provider:model``) takes the route's place; ``token``
-    cancels.
-    """
-
-    timeout: float | None = None
-    max_retries: int | None = None
-    model: str | None = None
-    token: CancellationToken | None = None
-
+__all__ = ["CallOptions", "Router"]
 
 _NO_OPTIONS = CallOptions()
 
@@ -102,29 +88,10 @@ class Router:
         """
         run = self._begin(request, route, stream=False, options=options)
         try:
-            step = next(run.flow)
-            while True:
-                outcome: ProviderError | None = None
-                if isinstance(step, Wait):
-                    run.check_wait(step)
-                    sleep(step.seconds, run.call.token)
-                else:
-                    target, record = run.open(step)
-                    try:
-                        provider = self._pool.get(target.provider, run.config)
-                        response = provider.chat(
-                            run.call.request_for(target),
-                            options=run.call.options_for(target, provider.timeouts),
-                        )
-                        outcome = run.take(record, target, response)
-                    except ProviderError as error:
-                        outcome = run.fail(record, target, error)
-                    except BaseException:
-                        run.leave(record, target)
-                        raise
-                step = run.flow.send(outcome)
-        except StopIteration as end:
-            return run.answer(end.value)
+            step = run.advance(None)
+            while not isinstance(step, RouteVerdict):
+                step = run.advance(_whole(run, step))
+            return run.answer(step)
         finally:
             run.save()
 
@@ -134,30 +101,10 @@ class Router:
         """The async twin of :meth:`generate`."""
         run = self._begin(request, route, stream=False, options=options)
         try:
-            step = next(run.flow)
-            while True:
-                outcome: ProviderError | None = None
-                if isinstance(step, Wait):
-                    run.check_wait(step)
-                    await asleep(step.seconds, run.call.token)
-                else:
-                    target, record = run.open(step)
-                    try:
-                        provider = self._pool.get(target.provider, run.config)
-                        response = await provider.achat(
-                            run.call.request_for(target),
-                            options=run.call.options_for(target, provider.timeouts),
-                        )
-                        outcome = run.take(record, target, response)
-                    except ProviderError as error:
-                        outcome = run.fail(record, target, error)
-                    except BaseException:
-                        run.leave(record, target)
-                        raise
-                try:
-                    step = run.flow.send(outcome)
-                except StopIteration as end:
-                    return run.answer(end.value)
+            step = run.advance(None)
+            while not isinstance(step, RouteVerdict):
+                step = run.advance(await _awhole(run, step))
+            return run.answer(step)
         finally:
             run.save()
 
@@ -173,40 +120,10 @@ class Router:
         """
         run = self._begin(request, route, stream=True, options=options)
         try:
-            step = next(run.flow)
-            while True:
-                outcome: ProviderError | None = None
-                if isinstance(step, Wait):
-                    run.check_wait(step)
-                    sleep(step.seconds, run.call.token)
-                else:
-                    target, record = run.open(step)
-                    sink = run.sink(target, record)
-                    try:
-                        provider = self._pool.get(target.provider, run.config)
-                        controller = provider.stream_chat(
-                            run.call.request_for(target),
-                            options=run.call.options_for(target, provider.timeouts),
-                        )
-                    except ProviderError as error:
-                        outcome = run.fail(record, target, error)
-                    else:
-                        try:
-                            for event in controller:
-                                for ready in sink.take(event, controller.error):
-                                    yield ready
-                        except BaseException:
-                            sink.left(controller.metrics)
-                            raise
-                        finally:
-                            controller.close()
-                        outcome = sink.end(controller.metrics)
-                        if outcome is None:
-                            for ready in sink.closing():
-                                yield ready
-                step = run.flow.send(outcome)
-        except StopIteration as end:
-            yield from run.last_words(end.value)
+            step = run.advance(None)
+            while not isinstance(step, RouteVerdict):
+                step = run.advance((yield from _stream(run, step)))
+            yield from run.last_words(step)
         finally:
             run.save()
 
@@ -216,43 +133,35 @@ class Router:
         """The async twin of :meth:`stream`."""
         run = self._begin(request, route, stream=True, options=options)
         try:
-            step = next(run.flow)
-            while True:
-                outcome: ProviderError | None = None
-                if isinstance(step, Wait):
-                    run.check_wait(step)
-                    await asleep(step.seconds, run.call.token)
-                else:
-                    target, record = run.open(step)
-                    sink = run.sink(target, record)
+            step = run.advance(None)
+            while not isinstance(step, RouteVerdict):
+                lane, outcome = await _abegin(run, step)
+                if lane is not None:
+                    sink, controller = lane.opened()
+                    source = atimed(lane) if lane.timed else controller
                     try:
-                        provider = self._pool.get(target.provider, run.config)
-                        controller = provider.astream_chat(
-                            run.call.request_for(target),
-                            options=run.call.options_for(target, provider.timeouts),
-                        )
-                    except ProviderError as error:
-                        outcome = run.fail(record, target, error)
-                    else:
-                        try:
-                            async for event in controller:
-                                for ready in sink.take(event, controller.error):
-                                    yield ready
-                        except BaseException:
-                            sink.left(controller.metrics)
-                            raise
-                        finally:
-                            await controller.aclose()
-                        outcome = sink.end(controller.metrics)
-                        if outcome is None:
-                            for ready in sink.closing():
-                                yield ready
-                try:
-                    step = run.flow.send(outcome)
-                except StopIteration as end:
-                    for event in run.last_words(end.value):
-                        yield event
-                    return
+                        if not lane.ended:
+                            async for event in source:
+                                if sink.committed and event is not None:
+                                    ready = sink.take(event)
+                                else:
+                                    ready = run.feed(lane, event) if event else sink.release()
+                                for one in ready:
+                                    yield one
+                    except BaseException:
+                        run.leave(lane)
+                        raise
+                    finally:
+                        if source is not controller:
+                            await source.aclose()
+                        await controller.aclose()
+                    outcome = None if lane.ended else run.end_stream(lane)
+                    if outcome is None:
+                        for one in run.closing(lane):
+                            yield one
+                step = run.advance(outcome)
+            for one in run.last_words(step):
+                yield one
         finally:
             run.save()
 
@@ -260,7 +169,7 @@ class Router:
 
     def _begin(
         self, request: ChatRequest, route: str, *, stream: bool, options: CallOptions | None
-    ) -> _Run:
+    ) -> Run:
         options = options or _NO_OPTIONS
         runtime = self._runtime
         seed = self._random.getrandbits(32)
@@ -279,8 +188,7 @@ class Router:
             seed=seed,
             model=options.model,
         )
-        flow = route_flow(steps, self._random.random)
-        return _Run(call, steps, flow, runtime, in_force.config)
+        return Run(call, steps, runtime, self._pool, in_force.config, self._random.random)
 
     def close(self) -> None:
         """Release every provider's connections; the router may be used again."""
@@ -303,162 +211,152 @@ class Router:
         await self.aclose()
 
 
-@dataclass(slots=True)
-class _Run:
-    """One call being carried out: the flow's steps turned into records and answers."""
-
-    call: RouteCall
-    steps: list[RuntimeStep]
-    flow: RouteFlow
-    runtime: Runtime
-    config: RoutesConfig
-    answered: ChatResponse | None = None
-    sinks: list[_Sink] = field(default_factory=list)
-
-    def open(self, attempt: Try) -> tuple[RuntimeStep, AttemptRecord]:
-        late = self.call.out_of_time()
-        if late is not None:
-            raise self.call.all_failed(late)
-        target = self.steps[attempt.index]
-        return target, self.call.open(target, attempt)
-
-    def check_wait(self, wait: Wait) -> None:
-        if not self.call.can_wait(wait.seconds):
-            raise self.call.all_failed(wait.error)
-
-    def take(
-        self, record: AttemptRecord, target: RuntimeStep, response: ChatResponse
-    ) -> ProviderError | None:
-        found = self.call.judge(response)
-        accepted = found is None or target.actions.get(found.trigger, "stop") == "stop"
-        noted = found if accepted else None
-        self.call.close(record, target, None if accepted else found, response=response, noted=noted)
-        self.runtime.record(target, None if accepted else found)
-        if accepted:
-            self.answered = response
-            return None
-        return found
-
-    def fail(
-        self, record: AttemptRecord, target: RuntimeStep, error: ProviderError
-    ) -> ProviderError:
-        self.call.close(record, target, error)
-        self.runtime.record(target, error)
-        if isinstance(error, CancelledError):
-            raise error
-        return error
-
-    def leave(self, record: AttemptRecord, target: RuntimeStep) -> None:
-        self.call.close(record, target, CancelledError("the caller left"))
-
-    def sink(self, target: RuntimeStep, record: AttemptRecord) -> _Sink:
-        return _Sink(self, target, record)
-
-    def answer(self, verdict: RouteVerdict) -> ChatResponse:
-        if verdict.action == "done" and self.answered is not None:
-            return self.call.finish(self.answered)
-        last = self.call.last_unsatisfying
-        if last is not None and all(a.outcome == "empty" for a in self.call.attempts):
-            return self.call.finish(last.response)  # every candidate was empty: the last, flagged
-        raise self.call.failure(verdict)
-
-    def last_words(self, verdict: RouteVerdict) -> Iterator[ChatStreamEvent]:
-        """What a stream ends with when the flow is over: nothing more, or the failure."""
-        if verdict.action == "done":
-            return
-        if self.call.attempts and all(a.outcome == "empty" for a in self.call.attempts):
-            life = self.sinks[-1].life
-            yield self.call.last_event(ChatStreamEvent(finish=True), life)
-            return
-        raise self.call.failure(verdict)
-
-    def save(self) -> None:
-        self.runtime.save(self.call, self.config)
+# -- one attempt ----------------------------------------------------------------------------------
 
 
-class _Sink:
-    """Where one streamed attempt's events go: held back until committed, then straight through."""
-
-    __slots__ = (
-        "_committed",
-        "_error",
-        "_folder",
-        "_holder",
-        "_record",
-        "_run",
-        "_target",
-        "life",
-        "terminal",
-    )
-
-    def __init__(self, run: _Run, target: RuntimeStep, record: AttemptRecord) -> None:
-        self._run = run
-        self._target = target
-        self._record = record
-        self._holder = Holder(target.hold)
-        self._folder = StreamFolder()
-        self._committed = False
-        self._error: ProviderError | None = None
-        self.terminal = ChatStreamEvent(finish=True)
-        self.life: Any = None
-
-    def take(
-        self, event: ChatStreamEvent, error: ProviderError | None
-    ) -> tuple[ChatStreamEvent, ...] | list[ChatStreamEvent]:
-        """The events to hand out now."""
-        if event.finish:
-            self.terminal = event
-            self._error = error
-            return ()
-        self._folder.add(event)
-        if self._committed:
-            return (event,)
-        ready = self._holder.take(event)
-        if ready:
-            self._committed = True
-        return ready
-
-    def end(self, life: Any) -> ProviderError | None:
-        """The outcome of the attempt; raises StreamInterrupted where content was handed out."""
-        run, record, target = self._run, self._record, self._target
-        self.life = life
-        run.sinks.append(self)
-        error = self._error
-        run.call.degraded.extend(self._folder.meta.get("degraded", ()))
-        if error is None:
-            response = self._folder.response(
-                provider=target.provider, response_format=run.call.request.response_format
-            )
-            run.call.answer_text = response.text
-            found = run.call.judge(response)
-            too_late = self._committed or found is None
-            accepted = too_late or target.actions.get(found.trigger, "stop") == "stop"  # type: ignore[union-attr]  # None is too_late
-            run.call.close(
-                record,
-                target,
-                None if accepted else found,
-                life=life,
-                noted=found if accepted else None,
-            )
-            run.runtime.record(target, None if accepted else found)
-            return None if accepted else found
-        run.call.close(record, target, error, life=life, interrupted=self._committed)
-        run.runtime.record(target, error)
-        if isinstance(error, CancelledError):
-            raise error
-        if self._committed:
-            raise run.call.interrupted(error, self._folder)
-        return error
-
-    def left(self, life: Any) -> None:
-        """The consumer went away: noted, and counted against nobody."""
-        self._run.call.close(
-            self._record, self._target, CancelledError("the caller left"), life=life
-        )
-
-    def closing(self) -> list[ChatStreamEvent]:
-        """The end of a good stream: what was still held back, then the terminal event."""
-        return [*self._holder.rest(), self._run.call.last_event(self.terminal, self.life)]
+def _wait(run: Run, step: Wait) -> RouteOutcome:
+    late = run.no_time(step)
+    if late is None:
+        sleep(step.seconds, run.call.token)
+    return late
 
 
-__all__ = ["CallOptions", "Router"]
+async def _await(run: Run, step: Wait) -> RouteOutcome:
+    late = run.no_time(step)
+    if late is None:
+        await asleep(step.seconds, run.call.token)
+    return late
+
+
+def _whole(run: Run, step: Try | Wait) -> RouteOutcome:
+    """Carry a step of a call for a whole answer out."""
+    if isinstance(step, Wait):
+        return _wait(run, step)
+    lane = run.open(step)
+    if isinstance(lane, Aside):
+        return lane
+
+    def ask(lane: Lane) -> ChatResponse:
+        provider, request, options = run.prepared(lane)
+        return provider.chat(request, options=options)
+
+    after = run.hedge_after(lane)
+    if after is not None:
+        return race(run, lane, after, ask, run.take)[1]
+    try:
+        return run.take(lane, ask(lane))
+    except ProviderError as error:
+        return run.fail(lane, error)
+    except BaseException:
+        run.leave(lane)
+        raise
+
+
+async def _awhole(run: Run, step: Try | Wait) -> RouteOutcome:
+    """The async twin of :func:`_whole`."""
+    if isinstance(step, Wait):
+        return await _await(run, step)
+    lane = run.open(step)
+    if isinstance(lane, Aside):
+        return lane
+
+    async def ask(lane: Lane) -> ChatResponse:
+        provider, request, options = run.prepared(lane)
+        return await provider.achat(request, options=options)
+
+    after = run.hedge_after(lane)
+    if after is not None:
+        return (await arace(run, lane, after, ask, run.take))[1]
+    try:
+        return run.take(lane, await ask(lane))
+    except ProviderError as error:
+        return run.fail(lane, error)
+    except BaseException:
+        run.leave(lane)
+        raise
+
+
+Begun = tuple[Lane | None, RouteOutcome]
+"""An attempt whose stream is to be read, or the outcome of a step without one."""
+
+
+def _begin(run: Run, step: Try | Wait) -> Begun:
+    """Carry a step of a streamed call out as far as the reading of its stream."""
+    if isinstance(step, Wait):
+        return None, _wait(run, step)
+    lane = run.open(step)
+    if isinstance(lane, Aside):
+        return None, lane
+
+    def start(lane: Lane) -> Any:
+        provider, request, options = run.prepared(lane)
+        return run.begin_stream(lane, provider.stream_chat(request, options=options))
+
+    after = run.hedge_after(lane)
+    if after is not None:
+        return race(run, lane, after, lambda lane: head(start(lane)), run.take_head)
+    try:
+        start(lane)
+    except ProviderError as error:
+        return None, run.fail(lane, error)
+    except BaseException:
+        run.leave(lane)
+        raise
+    return lane, None
+
+
+async def _abegin(run: Run, step: Try | Wait) -> Begun:
+    """The async twin of :func:`_begin`."""
+    if isinstance(step, Wait):
+        return None, await _await(run, step)
+    lane = run.open(step)
+    if isinstance(lane, Aside):
+        return None, lane
+
+    def start(lane: Lane) -> Any:
+        provider, request, options = run.prepared(lane)
+        return run.begin_stream(lane, provider.astream_chat(request, options=options))
+
+    async def first(lane: Lane) -> list[ChatStreamEvent]:
+        return await ahead(start(lane))
+
+    after = run.hedge_after(lane)
+    if after is not None:
+        return await arace(run, lane, after, first, run.take_head)
+    try:
+        start(lane)
+    except ProviderError as error:
+        return None, run.fail(lane, error)
+    except BaseException:
+        run.leave(lane)
+        raise
+    return lane, None
+
+
+def _stream(run: Run, step: Try | Wait) -> Generator[ChatStreamEvent, None, RouteOutcome]:
+    """Carry a step of a streamed call out; gives its events and returns its outcome."""
+    lane, outcome = _begin(run, step)
+    if lane is None:
+        return outcome
+    sink, controller = lane.opened()
+    source = timed(lane) if lane.timed else controller
+    try:
+        if not lane.ended:
+            for event in source:
+                if sink.committed and event is not None:
+                    ready = sink.take(event)
+                else:
+                    ready = run.feed(lane, event) if event else sink.release()
+                for one in ready:
+                    yield one
+    except BaseException:
+        run.leave(lane)
+        raise
+    finally:
+        source.close()
+        controller.close()
+    outcome = None if lane.ended else run.end_stream(lane)
+    if outcome is None:
+        for one in run.closing(lane):
+            yield one
+    return outcome

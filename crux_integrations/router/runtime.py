@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
+import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from crux_providers.base.errors import ProviderError
-from crux_providers.base.flow import Action
-from crux_providers.base.logging import get_logger, log_event
 from crux_providers.base.models import ChatRequest, Usage
 from crux_providers.base.pricing import cost_usd
-from crux_providers.base.retry import RetryConfig
-from crux_providers.base.timeouts import TimeoutConfig
+from crux_providers.persistence.figures import NOTHING, Figures
 from crux_providers.persistence.rows import new_call_id
-from crux_providers.persistence.store import get_store
+from crux_providers.persistence.store import Store, get_store
 
-from .compiled import Compiled, CompiledRoute, compile_route
-from .config import RoutesConfig, RoutesError, catalog_lookup, digest, load_routes
+from .call import CallOptions, RouteCall
+from .compiled import CompiledRoute, flat
+from .config import RoutesConfig, digest
+from .evidence import NO_EVIDENCE, Evidence
+from .in_force import InForce, Reach, RoutesInForce
 from .needs import Needs, needs_of
-from .plan import Plan, PlanState, Step, plan
+from .plan import Plan, PlanState, plan
 from .records import attempt_row, call_row, chat_row
-from .routes import Candidate, RouteConfig
-from .state import RouterState
+from .spending import Spending, shared_spending
+from .state import Key, LocalState, Mode, State
+from .steps import RuntimeStep, Steps
 from .usable import Candidates, Unusable, unusable
 
-if TYPE_CHECKING:
-    from .call import RouteCall
-    from .router import CallOptions
-
-RELOAD_EVERY_S = 1.0
 KEYS_EVERY_S = 2.0
+FIRST_PLAN_S = 1.0
 
 
 def find_routes(env: Mapping[str, str]) -> Path:
@@ -51,118 +47,16 @@ def find_routes(env: Mapping[str, str]) -> Path:
     return Path(__file__).resolve().parents[2] / "routes.yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeStep:
-    """A plan's step with the rules that hold for it worked out."""
-
-    step: Step
-    retry: RetryConfig
-    actions: Mapping[str, Action]
-    limits: TimeoutConfig
-    hold: float | None
-
-    @property
-    def provider(self) -> str:
-        """The provider's name."""
-        return self.step.compiled.provider
-
-    @property
-    def model(self) -> str:
-        """The provider's own name of the model."""
-        return self.step.compiled.model
-
-    def timeouts(self, provider: TimeoutConfig) -> TimeoutConfig:
-        """The limits of an attempt: the route's, and the provider's where the route says none."""
-        own = self.limits
-        return TimeoutConfig(
-            connect=provider.connect if own.connect is None else own.connect,
-            first_token=provider.first_token if own.first_token is None else own.first_token,
-            idle=own.idle,
-            total=provider.total if own.total is None else own.total,
-            explicit=own.explicit or provider.explicit,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """The rules of one chain of routes, worked out once."""
-
-    retry: RetryConfig
-    actions: Mapping[str, Action]
-    limits: TimeoutConfig
-    hold: float | None
-
-    @classmethod
-    def of(cls, routes: tuple[RouteConfig, ...]) -> _Rules:
-        own = routes[-1]
-        totals = [r.timeout.total for r in routes if r.timeout.total is not None]
-        return cls(
-            own.retry.config(),
-            own.on.actions,
-            TimeoutConfig(
-                connect=own.timeout.connect,
-                first_token=own.timeout.first_token,
-                idle=own.stream.idle,
-                total=min(totals) if totals else None,
-                explicit=own.timeout.first_token is not None,
-            ),
-            own.stream.hold,
-        )
-
-
-class _InForce:
-    """One configuration with its compiled routes."""
-
-    def __init__(self, config: RoutesConfig) -> None:
-        self.config = config
-        self.lookup = catalog_lookup(config)
-        self._compiled: dict[str, CompiledRoute] = {}
-        self._alone: dict[tuple[str, str], CompiledRoute] = {}
-        self._ids: dict[int, _Rules] = {}
-
-    def route(self, name: str) -> CompiledRoute:
-        found = self._compiled.get(name)
-        if found is None:
-            self.config.route(name)
-            found = compile_route(self.config.routes, name, self.config.models, self.lookup)
-            self._compiled[name] = found
-        return found
-
-    def alone(self, model: str, route: str) -> CompiledRoute:
-        """The rules of ``route`` over one model that a call names itself."""
-        found = self._alone.get((model, route))
-        if found is None:
-            provider, _, name = model.partition(":")
-            if not name:
-                raise ValueError(f"model {model!r} has no provider: write provider:model")
-            rules = self.config.routes.get(route) or RouteConfig()
-            single = replace(rules, candidates=(Candidate(provider, name),), require=frozenset())
-            found = compile_route({route: single}, route, self.config.models, self.lookup)
-            self._alone[(model, route)] = found
-        return found
-
-    def rules(self, compiled: Compiled) -> _Rules:
-        known = self._ids.get(id(compiled.routes))
-        if known is None:  # the tuple lives as long as the compiled route that holds it
-            known = self._ids[id(compiled.routes)] = _Rules.of(compiled.routes)
-        return known
-
-
 class Runtime:
     """Plans for a routes source; reloads a changed file, remembers health, writes the ledger."""
 
     def __init__(self, source: Any = None) -> None:
-        self._path: Path | None = None
-        if source is None:
-            source = find_routes(os.environ)
-        if isinstance(source, (str, os.PathLike)) and not _is_text(source):
-            self._path = Path(source)
-        config = source if isinstance(source, RoutesConfig) else load_routes(source)
-        self._in_force = _InForce(config)
-        self._stamp = self._stat()
-        self._looked = time.monotonic()
+        self._routes = RoutesInForce(find_routes(os.environ) if source is None else source)
         self._usable: dict[Candidates, tuple[float, tuple[Any, ...], Unusable]] = {}
-        self.state = RouterState()
+        self._figures: tuple[Figures, Evidence] = (NOTHING, NO_EVIDENCE)
+        self._store: weakref.ref[Store] | None = None
+        self._looked = False
+        self.state: State = LocalState()
         self.has_provider: Callable[[str], bool] = lambda name: False
 
     # -- configuration ----------------------------------------------------------------------------
@@ -172,43 +66,9 @@ class Runtime:
         """The configuration in force."""
         return self.current().config
 
-    def current(self) -> _InForce:
-        """The configuration in force, after a look at the file at most once a second.
-
-        A changed file that is valid takes over; one that is not is refused, logged once, and the
-        old one stays. A call that has begun keeps what it began with.
-        """
-        now = time.monotonic()
-        if self._path is not None and now - self._looked > RELOAD_EVERY_S:
-            self._looked = now
-            stamp = self._stat()
-            if stamp is not None and stamp != self._stamp:
-                self._stamp = stamp
-                try:
-                    self._in_force = _InForce(load_routes(self._path))
-                except (RoutesError, OSError) as exc:
-                    log_event(
-                        get_logger(),
-                        logging.ERROR,
-                        "routes.reload.refused",
-                        file=str(self._path),
-                        failure_class=type(exc).__name__,
-                        error=str(exc),
-                    )
-                else:
-                    log_event(
-                        get_logger(), logging.INFO, "routes.reload.done", file=str(self._path)
-                    )
-        return self._in_force
-
-    def _stat(self) -> tuple[int, int, int] | None:
-        if self._path is None:
-            return None
-        try:
-            seen = self._path.stat()
-        except OSError:
-            return None
-        return seen.st_mtime_ns, seen.st_size, seen.st_ino
+    def current(self) -> InForce:
+        """The configuration for a call that begins now."""
+        return self._routes.current()
 
     def digest(self, route: str) -> str:
         """A digest of the route's declaration."""
@@ -225,40 +85,68 @@ class Runtime:
         return self.plan_for(needs_of(request, stream=stream), route, seed=seed)
 
     def plan_for(self, needs: Needs, route: str, *, seed: int) -> Plan:
-        """The plan of a call with these needs."""
+        """The plan of a call with these needs, for somebody who wants to see it.
+
+        Unlike a call, the first look waits (a second at most) for what the ledger knows.
+        """
+        if not self._looked:
+            self._looked = True
+            store = get_store()
+            store.figures()
+            store.flush(FIRST_PLAN_S)
         in_force = self.current()
         return self._plan(in_force, needs, in_force.route(route), seed)
 
-    def _plan(self, in_force: _InForce, needs: Needs, compiled: CompiledRoute, seed: int) -> Plan:
+    def _plan(self, in_force: InForce, needs: Needs, compiled: CompiledRoute, seed: int) -> Plan:
         now = time.time()
         state = self._state(in_force, compiled, now)
         return plan(needs, compiled.members, state, compiled.policy, now, seed)
 
-    def _state(self, in_force: _InForce, compiled: CompiledRoute, now: float) -> PlanState:
-        store = get_store()
-        out = self._unusable(in_force.config, compiled)
-        budgets = {r.name for c in flat(compiled) for r in c.budgets if r.budget.per_day}
+    def _state(self, in_force: InForce, compiled: CompiledRoute, now: float) -> PlanState:
+        store = self._current_store()
+        evidence = self.evidence(store)
+        reach = in_force.reach(compiled)
+        state = self.state
+        out = self._unusable(in_force.config, reach)
         return PlanState(
             missing_keys=out.providers,
             unready=out.models,
             observed=_Observed(store.snapshot()),  # type: ignore[arg-type]  # has get, all a plan uses
-            breakers=self.state.breakers(now),
-            spent={name: store.spent_today(name, now).total_usd for name in budgets},
+            breakers=state.breakers(now),
+            admission=state.admission(now),
+            stats=evidence.stats,
+            spent={name: state.spent(name, now) for name in reach.daily},
+            mean_output=evidence.mean_output,
+            chars_per_token=evidence.chars_per_token,
             expire=in_force.config.observed.expire,
         )
 
-    def _unusable(self, config: RoutesConfig, compiled: CompiledRoute) -> Unusable:
-        """Who of a route cannot be used; looked up again after a moment or a change of a key."""
-        candidates = tuple(dict.fromkeys((c.provider, c.model) for c in flat(compiled)))
-        from .provider_trust import key_variables
+    def _current_store(self) -> Store:
+        """The store in force; money is counted together by all who use the same database."""
+        store = get_store()
+        if self._store is None or self._store() is not store:
+            self._store = weakref.ref(store)
+            kept = store.writer is not None
+            self.state.count_in(shared_spending(store) if kept else Spending())
+        return store
 
-        seen = (config, *(os.environ.get(variable) for variable in key_variables()))
+    def evidence(self, store: Store | None = None) -> Evidence:
+        """What the ledger has seen of late; never waits for it."""
+        figures = (store or get_store()).figures()
+        known = self._figures
+        if known[0] is not figures:
+            known = self._figures = (figures, Evidence.of(figures))
+        return known[1]
+
+    def _unusable(self, config: RoutesConfig, reach: Reach) -> Unusable:
+        """Who of a route cannot be used; looked up again after a moment or a change of a key."""
+        seen = (config, *[os.environ.get(variable) for variable in reach.variables])
         now = time.monotonic()
-        known = self._usable.get(candidates)
+        known = self._usable.get(reach.candidates)
         if known is not None and now - known[0] < KEYS_EVERY_S and known[1] == seen:
             return known[2]
-        found = unusable(config, candidates, os.environ, self.has_provider)
-        self._usable[candidates] = (now, seen, found)
+        found = unusable(config, reach.candidates, os.environ, self.has_provider)
+        self._usable[reach.candidates] = (now, seen, found)
         return found
 
     def steps(
@@ -269,23 +157,17 @@ class Runtime:
         stream: bool,
         seed: int,
         options: CallOptions,
-    ) -> tuple[Plan, list[RuntimeStep], _InForce]:
+    ) -> tuple[Plan, Steps, InForce]:
         """The plan of a call, and its steps with their rules."""
         in_force = self.current()
         compiled = (
             in_force.route(route) if options.model is None else in_force.alone(options.model, route)
         )
         made = self._plan(in_force, needs_of(request, stream=stream), compiled, seed)
-        steps = []
-        for step in made.steps:
-            rules = in_force.rules(step.compiled)
-            retry = rules.retry
-            if options.max_retries is not None:
-                retry = replace(retry, max_attempts=1 + options.max_retries)
-            steps.append(RuntimeStep(step, retry, rules.actions, rules.limits, rules.hold))
+        steps = Steps(made.steps, in_force.rules, options.max_retries)
         return made, steps, in_force
 
-    def route_total(self, in_force: _InForce, route: str) -> float | None:
+    def route_total(self, in_force: InForce, route: str) -> float | None:
         """Seconds that all attempts together may take."""
         found = in_force.config.routes.get(route)
         return found.timeout.route_total if found is not None else None
@@ -296,15 +178,10 @@ class Runtime:
         """Dollars of an attempt at list price; None where usage or price is unknown."""
         return cost_usd(usage, target.step.compiled.price_at(time.time()))
 
-    def record(
-        self, target: RuntimeStep, error: ProviderError | None, *, waited: bool = False
-    ) -> None:
-        """Take an outcome into account for the plans to come."""
-        key = (target.provider, target.model)
-        if error is None:
-            self.state.succeeded(key)
-        else:
-            self.state.failed(key, error, target.step.policy.breaker, waited=waited)
+    def p95(self, key: Key, mode: Mode) -> float | None:
+        """The candidate's own 95th percentile in seconds, by this process or else the ledger."""
+        own = self.state.p95(key, mode)
+        return self.evidence().p95.get((key, mode)) if own is None else own
 
     def save(self, call: RouteCall, config: RoutesConfig) -> None:
         """Hand the call and its attempts to the ledger; returns at once."""
@@ -345,14 +222,6 @@ class _Models:
 
     def get(self, model: str) -> Any:
         return self._facts.get((self._provider, model))
-
-
-def flat(route: CompiledRoute) -> list[Compiled]:
-    """Every candidate of a route and of those inside it."""
-    found: list[Compiled] = []
-    for member in route.members:
-        found.extend(flat(member) if isinstance(member, CompiledRoute) else (member,))
-    return found
 
 
 _PROFILE = {
@@ -396,7 +265,3 @@ def needs_from_words(
     if input_tokens is not None:
         changes["input_tokens"] = input_tokens
     return replace(needs, **changes)
-
-
-def _is_text(source: Any) -> bool:
-    return isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{"))

@@ -8,7 +8,7 @@ callers share every decision::
     while True:
         match step:
             case Attempt(): outcome = ...   # None for success, else a ProviderError
-            case Wait(seconds): sleep(seconds); outcome = None
+            case Wait(seconds): sleep(seconds); outcome = None   # its error: no time to wait
         step = flow.send(outcome)           # StopIteration.value is the Verdict
 """
 
@@ -91,14 +91,16 @@ def attempts(
     random: Callable[[], float],
     actions: Mapping[str, Action] = DEFAULT_ACTIONS,
     trigger: Callable[[ProviderError], str] = lambda error: str(error.code),
+    made: int = 0,
 ) -> AttemptFlow:
     """The attempts at one candidate, until one succeeds or its failures say what is next.
 
     ``trigger`` names the row of ``actions`` that an outcome falls under (an error's code, or a
     content trigger such as ``empty``). A ``retry`` row becomes ``next`` when retries are used up,
-    the error says it is not retryable, or its Retry-After is beyond the patience.
+    the error says it is not retryable, its Retry-After is beyond the patience, or the driver sends
+    a Wait's error back since there is no time for it. ``made`` requests were made before.
     """
-    number = 0
+    number = made
     while True:
         number += 1
         outcome = yield Attempt(number)
@@ -107,7 +109,11 @@ def attempts(
         action = actions.get(trigger(outcome), "stop")
         if action != "retry":
             return Verdict(action, outcome)
-        delay = retry.delay(number, outcome.retry_after, random()) if outcome.retryable else None
-        if delay is None:
+        delay = pause(retry, number, outcome, random())
+        if delay is None or (yield Wait(delay, outcome)) is not None:
             return Verdict("next", outcome)
-        yield Wait(delay, outcome)
+
+
+def pause(retry: RetryConfig, number: int, error: ProviderError, random: float) -> float | None:
+    """Seconds to wait before trying again after the failure of request ``number``, or None."""
+    return retry.delay(number, error.retry_after, random) if error.retryable else None

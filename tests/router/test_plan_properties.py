@@ -70,7 +70,11 @@ states = st.builds(
     PlanState,
     missing_keys=st.sampled_from([{}, {"p": "no key"}, {"q": "no key"}]),
     observed=st.dictionaries(st.just("p"), st.dictionaries(st.sampled_from(MODELS), facts)),
-    breakers=by_key(st.builds(BreakerView, st.sampled_from([NOW - 1, NOW + 9]))),
+    breakers=by_key(
+        st.builds(
+            BreakerView, st.sampled_from([NOW - 1, NOW + 9]), share=st.sampled_from([0.0, 0.3])
+        )
+    ),
     admission=by_key(
         st.builds(
             AdmissionView,
@@ -150,6 +154,31 @@ def test_steps_and_rejections_partition_the_candidates(
 
 
 @given(routes_of(), declared_models, needs_any, states, st.integers())
+def test_who_stands_aside_is_the_last_resort_and_never_out(
+    routes: Any, models: Any, needs: Needs, state: PlanState, seed: int
+) -> None:
+    p = made(routes, models, needs, state, seed)
+    aside = [bool(s.aside) for s in p.steps]
+    assert aside == sorted(aside)
+    well = made(routes, models, needs, replace(state, breakers={}), seed)
+    broken = {r.model for r in p.rejected if r.rule == "breaker"}
+    gone = {s.model for s in well.steps} - {s.model for s in p.steps}
+    assert gone <= broken
+    # Those who do not stand aside keep their order.
+    here = [s.model for s in p.steps if not s.aside]
+    assert here == [s.model for s in well.steps if s.model in here]
+
+
+def test_a_recovering_candidate_comes_first_in_its_share_of_the_calls() -> None:
+    candidates = tuple(Candidate("p", m) for m in "ab")
+    routes = {"r0": RouteConfig("r0", candidates)}
+    for share in (0.1, 0.25, 0.9):
+        state = PlanState(breakers={("p", "a"): BreakerView(NOW + 9, share=share)})
+        firsts = [made(routes, {}, Needs(), state, seed).steps[0].model for seed in range(4000)]
+        assert abs(firsts.count("a") / 4000 - share) < 0.03
+
+
+@given(routes_of(), declared_models, needs_any, states, st.integers())
 def test_the_same_arguments_give_the_same_plan(
     routes: Any, models: Any, needs: Needs, state: PlanState, seed: int
 ) -> None:
@@ -167,7 +196,7 @@ def test_permuting_the_file_changes_only_ties(
     def shape(p: Plan) -> list[Any]:
         # What decides besides the place in the file; equal neighbours may swap.
         last = p.steps and p.steps[0].policy.unknown == "last"
-        return [(bool(s.unknown) if last else False, s.scores) for s in p.steps]
+        return [(bool(s.aside), bool(s.unknown) if last else False, s.scores) for s in p.steps]
 
     before = made(routes, models, needs, state)
     shuffled = data.draw(st.permutations(routes["r0"].candidates))
