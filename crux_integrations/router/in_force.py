@@ -98,9 +98,9 @@ class RoutesInForce:
     """The configuration that calls begin with; safe to use from many threads.
 
     ``source`` is what :func:`load_routes` takes, or what it gave. A file is looked at again when a
-    call begins, at most every :data:`RELOAD_EVERY_S`. One that is valid takes over for the calls that begin then;
-    one that is not is refused, logged once, and the old one stays. A call that has begun keeps what
-    it began with, and none waits for a reload in another thread.
+    call begins, at most every :data:`RELOAD_EVERY_S`. One that is valid takes over for the calls
+    that begin then; one that is not is refused, logged once, and the old one stays. A call that has
+    begun keeps what it began with, and none waits for a reload in another thread.
     """
 
     def __init__(self, source: Any) -> None:

