@@ -45,7 +45,7 @@ def routes(urls: dict[str, str]) -> dict[str, Any]:
             {"model": f"{dialect.replace('_', '-')}:m-1", "weight": 1} for dialect in urls
         ],
         "prefer": ["weighted"],
-        "retry": {"attempts": 2, "initial": "20ms", "max": "200ms", "patience": "300ms"},
+        "retry": {"attempts": 2, "initial": "20ms", "max": "200ms", "patience": "3s"},
         "timeout": {"connect": "5s", "first_token": "700ms", "total": "20s"},
         "breaker": {"failures": 40, "window": "2s", "open": "300ms"},
     }
@@ -263,7 +263,7 @@ def soak(calls: int, seed: int, good: int, asynchronous: bool) -> tuple[list[str
                 said = f"the server counted {row.get(name, 0)}, the ledger {sums[dialect][name]}"
                 wrong.append(f"{dialect} {name}: {said}")
         # An answer sent whole may still be one that its caller no longer waited for.
-        if sums[dialect]["answered"] > row["answered"]:
+        if sums[dialect]["answered"] > row.get("answered", 0):
             wrong.append(f"{dialect}: more answers in the ledger than were sent")
         if sums[dialect]["completion_tokens"] != 2 * sums[dialect]["answered"]:
             wrong.append(f"{dialect}: the ledger's tokens are not those of its answers")

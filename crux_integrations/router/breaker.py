@@ -96,7 +96,7 @@ class Circuit:
             return BreakerView(self._ramp_from + self._ramp_s, words, self._since, share)
         if self._probe_until is not None and now < self._probe_until:
             words = f"its one probe is out after {self._evidence}"
-            return BreakerView(self._probe_until, words, self._since)
+            return BreakerView(self._probe_until, words, self._since, probing=True)
         return None
 
     def share(self, now: float) -> float:

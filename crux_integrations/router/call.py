@@ -101,6 +101,7 @@ class RouteCall:
 
     ``stepped`` are candidates of the plan that might not be called when their turn came, ``spent``
     dollars by route as far as a budget asks, ``winner`` the attempt whose answer the caller gets.
+    ``retry_after`` is in how many seconds a candidate that is to be left alone may be called again.
     """
 
     request: ChatRequest
@@ -121,6 +122,7 @@ class RouteCall:
     stepped: list[Rejection] = field(default_factory=list)
     spent: dict[str, float] = field(default_factory=dict)
     winner: AttemptRecord | None = None
+    retry_after: float | None = None
     last_unsatisfying: Unsatisfying | None = None
 
     # -- what to send ---------------------------------------------------------------------------
@@ -317,7 +319,7 @@ class RouteCall:
             cause=error,
             attempts=[a.as_mapping() for a in self.attempts],
             rejected=[r.as_json() for r in rejected],
-            retry_after=error.retry_after if error is not None else None,
+            retry_after=error.retry_after if error is not None else self.retry_after,
             status=error.status if error is not None else None,
         )
 

@@ -90,13 +90,14 @@ class BreakerView(NamedTuple):
     """A breaker that is not closed: no call before ``until`` (Unix time).
 
     A candidate that recovers takes ``share`` of the calls until then; to the others it is the last
-    resort.
+    resort. ``probing`` says that the one probe is out, and may come back sooner.
     """
 
     until: float
     evidence: str = "too many failures"
     since: str | None = None
     share: float = 0.0
+    probing: bool = False
 
 
 class AdmissionView(NamedTuple):

@@ -23,6 +23,7 @@ from .providers import ProviderPool
 from .racing import ahead, arace, atimed, head, race, timed
 from .run import Lane, Run
 from .runtime import Runtime
+from .steps import Steps
 
 __all__ = ["CallOptions", "Router"]
 
@@ -188,7 +189,13 @@ class Router:
             seed=seed,
             model=options.model,
         )
-        return Run(call, steps, runtime, self._pool, in_force.config, self._random.random)
+
+        def replan() -> tuple[Plan, Steps]:
+            return runtime.steps(
+                request, route, stream=stream, seed=seed, options=options, in_force=in_force
+            )[:2]
+
+        return Run(call, steps, runtime, self._pool, in_force.config, self._random.random, replan)
 
     def close(self) -> None:
         """Release every provider's connections; the router may be used again."""

@@ -21,17 +21,21 @@ from crux_providers.base.provider import CallOptions as ProviderOptions
 from .call import AttemptRecord, RouteCall
 from .config import RoutesConfig
 from .flow import ASIDE, Aside, RouteOutcome, RouteVerdict, Try, Unsatisfying, route_flow
+from .plan import Plan
 from .policy import Rejection
 from .providers import ProviderPool
+from .routes import Retry
 from .runtime import Runtime
 from .sink import Sink
-from .state import Ask, Mode, Outcome, Ticket
-from .steps import RuntimeStep
+from .state import Ask, Key, Mode, Outcome, Ticket
+from .steps import RuntimeStep, Steps
 
 _MAY_COST = frozenset(
     {ErrorCode.TIMEOUT, ErrorCode.TRANSIENT, ErrorCode.CANCELLED, ErrorCode.MALFORMED}
 )
 """Failures after which the provider may have worked, and bill for it."""
+REST_MIN_S = 0.05
+"""The shortest wait for a candidate; how often a call looks whether somebody's probe is back."""
 _BLAMELESS = frozenset({"refusal", "length", "schema_mismatch", "invalid_json"})
 """Answers that are not good enough, and yet show that the candidate is there."""
 
@@ -94,8 +98,8 @@ class Run:
     """A call on its way through the plan's steps."""
 
     __slots__ = (
-        "_flow", "_made", "answered", "call", "config", "hedged", "last_life", "pool", "runtime",
-        "steps",
+        "_flow", "_made", "_patience", "_random", "_replan", "_resting", "answered", "call",
+        "config", "hedged", "last_life", "pool", "runtime", "steps",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +110,7 @@ class Run:
         pool: ProviderPool,
         config: RoutesConfig,
         random: Callable[[], float],
+        replan: Callable[[], tuple[Plan, Steps]],
     ) -> None:
         self.call = call
         self.steps = steps
@@ -114,17 +119,78 @@ class Run:
         self.config = config
         self._made: dict[int, int] = {}
         self._flow = route_flow(steps, random, self._made)
+        self._random = random
+        self._replan = replan
+        self._resting: RouteVerdict | None = None  # what the call ends with if a wait is in vain
+        self._patience: float | None = None
         self.answered: ChatResponse | None = None
         self.hedged = False
         self.last_life: Any = None
 
     def advance(self, outcome: RouteOutcome) -> Try | Wait | RouteVerdict:
-        """What comes next after the outcome of the last step (None for the first)."""
+        """What comes next after the outcome of the last step (None for the first).
+
+        Where nobody is left but candidates that are to be left alone for a moment, the call waits
+        for the first of them, as long as it would wait for a Retry-After.
+        """
+        if self._resting is not None:
+            rested, self._resting = self._resting, None
+            if outcome is not None:
+                return rested
+            self._begin_again()
+            outcome = None
         try:
             return self._flow.send(outcome)
         except StopIteration as end:
             verdict: RouteVerdict = end.value
-            return verdict
+        if verdict.action == "exhausted" and (seconds := self._rest()) is not None:
+            self._resting = verdict
+            return Wait(seconds, verdict.error or self.call.all_failed(None))
+        return verdict
+
+    def _rest(self) -> float | None:
+        """Seconds until a candidate that was not tried may be called; None: not worth waiting."""
+        call, now = self.call, time.time()
+        tried = self._tried()
+        held = {
+            (out.provider, out.model)
+            for out in (*call.plan.rejected, *call.stepped)
+            if out.rule in ("breaker", "admission")
+        } - tried
+        if not held:
+            return None
+        soonest = min(self._opens(key, now) for key in held) - now
+        call.retry_after = max(soonest, 0.0)
+        if self._patience is None:
+            route = self.config.routes.get(call.route)
+            self._patience = (route.retry if route is not None else Retry()).patience
+        seconds = max(soonest, REST_MIN_S)
+        if seconds > self._patience:
+            return None
+        self._patience -= seconds
+        return seconds
+
+    def _opens(self, key: Key, now: float) -> float:
+        """When a candidate may be called again, by what is known now (Unix time)."""
+        state = self.runtime.state
+        breaker, limit = state.breakers(now).get(key), state.admission(now).get(key)
+        until = now if breaker is None or breaker.share else breaker.until
+        if breaker is not None and breaker.probing:
+            until = now + REST_MIN_S  # its probe may come back at any moment
+        return until if limit is None else max(until, limit.until)
+
+    def _tried(self) -> set[Key]:
+        return {(a.provider, a.model) for a in self.call.attempts}
+
+    def _begin_again(self) -> None:
+        """Plan anew, for those that were not tried."""
+        tried = self._tried()
+        plan, steps = self._replan()
+        self.call.plan = plan
+        self.call.stepped.clear()
+        self.steps = steps.without(tried)
+        self._made = {}
+        self._flow = route_flow(self.steps, self._random, self._made)
 
     # -- beginning an attempt ---------------------------------------------------------------------
 

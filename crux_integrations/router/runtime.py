@@ -157,9 +157,11 @@ class Runtime:
         stream: bool,
         seed: int,
         options: CallOptions,
+        in_force: InForce | None = None,
     ) -> tuple[Plan, Steps, InForce]:
-        """The plan of a call, and its steps with their rules."""
-        in_force = self.current()
+        """The plan of a call, and its steps with their rules; of a call that has begun already,
+        under the configuration it began with (``in_force``)."""
+        in_force = in_force or self.current()
         compiled = (
             in_force.route(route) if options.model is None else in_force.alone(options.model, route)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
 
@@ -109,6 +109,11 @@ class Steps(Sequence[RuntimeStep]):
 
     def __len__(self) -> int:
         return len(self._steps)
+
+    def without(self, keys: Container[tuple[str, str]]) -> Steps:
+        """The steps whose ``(provider, model)`` is not among ``keys``."""
+        kept = [s for s in self._steps if (s.provider, s.model) not in keys]
+        return Steps(kept, self._rules, self._max_retries)
 
     @overload
     def __getitem__(self, place: int) -> RuntimeStep: ...
