@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from crux_integrations import Router, StreamInterrupted
+from crux_integrations import Router
 from crux_providers.base import ChatRequest, Message, Tool
 from crux_providers.base.events import ChatStreamEvent
 from tests.faults.test_fault_table import DIALECTS, base, begin, good_stream, router, servers
-from tests.faults.wires import Wire, _gemini, _ollama, _openai, _rev, line, sse
+from tests.faults.wires import CALL, Wire, _openai, sse
 from tests.servers.scripted_server import Exchange
 
 __all__ = ["servers"]  # a fixture
@@ -28,65 +28,6 @@ SCHEMA = {
 TOOLS = ChatRequest(
     messages=[Message("user", "weather?")], tools=[Tool("weather", "The weather.", SCHEMA)]
 )
-CALL = {"city": "Oslo"}
-
-
-def _anthropic_tool(at: int) -> list[bytes]:
-    block = {"type": "tool_use", "id": "t1", "name": "weather", "input": {}}
-    piece = {"type": "input_json_delta", "partial_json": '{"city": '}
-    return [
-        sse(
-            {"type": "content_block_start", "index": at, "content_block": block},
-            "content_block_start",
-        ),
-        sse({"type": "content_block_delta", "index": at, "delta": piece}, "content_block_delta"),
-    ]
-
-
-ITEM = {"id": "fc_1", "type": "function_call", "call_id": "t1", "name": "weather", "arguments": ""}
-TOOL_FRAMES: dict[str, list[bytes]] = {
-    "openai_chat": [
-        sse(
-            _openai(
-                {
-                    "tool_calls": [
-                        {
-                            "index": 0,
-                            "id": "t1",
-                            "type": "function",
-                            "function": {"name": "weather", "arguments": '{"city": '},
-                        }
-                    ]
-                }
-            )
-        )
-    ],
-    "openai_responses": [
-        _rev("response.output_item.added", output_index=1, item=ITEM),
-        _rev(
-            "response.function_call_arguments.delta",
-            item_id="fc_1",
-            output_index=1,
-            delta='{"city": ',
-        ),
-    ],
-    "anthropic_messages": _anthropic_tool(1),
-    "gemini_generate": [sse(_gemini([{"functionCall": {"name": "weather", "args": CALL}}]))],
-    "ollama_chat": [
-        line(
-            {
-                **_ollama(""),
-                "message": {
-                    "role": "assistant",
-                    "content": "",
-                    "tool_calls": [{"function": {"name": "weather", "arguments": CALL}}],
-                },
-            }
-        )
-    ],
-}
-"""A call that has begun: in most dialects its arguments are not complete."""
-
 Read = Callable[[Router, ChatRequest], list[ChatStreamEvent]]
 
 
@@ -136,36 +77,6 @@ def over(wire: Wire, first: Any, second: Any, **route: Any) -> Router:
 
 def text_of(events: list[ChatStreamEvent]) -> str:
     return "".join(e.delta or "" for e in events)
-
-
-@DIALECTS
-@READS
-@pytest.mark.parametrize("end", [cut, clean])
-def test_a_tool_call_commits_and_a_fault_after_it_is_interrupted(
-    wire: Wire, read: Read, end: Callable[[Exchange], None], servers: Any
-) -> None:
-    first, second = servers
-    first.play(plays(TOOL_FRAMES[wire.dialect], end)(wire))
-    second.play(good_stream(wire))
-    with pytest.raises(StreamInterrupted) as caught:
-        read(over(wire, first, second), TOOLS)
-    assert [c.name for c in caught.value.partial.tool_calls] == ["weather"]
-    assert second.requests == 0
-
-
-@DIALECTS
-@READS
-@pytest.mark.parametrize("end", [cut, clean])
-def test_held_back_a_broken_tool_call_is_never_seen(
-    wire: Wire, read: Read, end: Callable[[Exchange], None], servers: Any
-) -> None:
-    first, second = servers
-    first.play(plays(TOOL_FRAMES[wire.dialect], end)(wire))
-    second.play(good_stream(wire))
-    r = over(wire, first, second, stream={"hold": "all"})
-    events = read(r, TOOLS)
-    assert not any(e.tool_call for e in events)
-    assert text_of(events) == "Hello there"
 
 
 @DIALECTS

@@ -282,4 +282,63 @@ WIRES = [
     ),
 ]
 
+CALL = {"city": "Oslo"}
+
+
+def _anthropic_tool(at: int) -> list[bytes]:
+    block = {"type": "tool_use", "id": "t1", "name": "weather", "input": {}}
+    piece = {"type": "input_json_delta", "partial_json": '{"city": '}
+    return [
+        sse(
+            {"type": "content_block_start", "index": at, "content_block": block},
+            "content_block_start",
+        ),
+        sse({"type": "content_block_delta", "index": at, "delta": piece}, "content_block_delta"),
+    ]
+
+
+ITEM = {"id": "fc_1", "type": "function_call", "call_id": "t1", "name": "weather", "arguments": ""}
+TOOL_FRAMES: dict[str, list[bytes]] = {
+    "openai_chat": [
+        sse(
+            _openai(
+                {
+                    "tool_calls": [
+                        {
+                            "index": 0,
+                            "id": "t1",
+                            "type": "function",
+                            "function": {"name": "weather", "arguments": '{"city": '},
+                        }
+                    ]
+                }
+            )
+        )
+    ],
+    "openai_responses": [
+        _rev("response.output_item.added", output_index=1, item=ITEM),
+        _rev(
+            "response.function_call_arguments.delta",
+            item_id="fc_1",
+            output_index=1,
+            delta='{"city": ',
+        ),
+    ],
+    "anthropic_messages": _anthropic_tool(1),
+    "gemini_generate": [sse(_gemini([{"functionCall": {"name": "weather", "args": CALL}}]))],
+    "ollama_chat": [
+        line(
+            {
+                **_ollama(""),
+                "message": {
+                    "role": "assistant",
+                    "content": "",
+                    "tool_calls": [{"function": {"name": "weather", "arguments": CALL}}],
+                },
+            }
+        )
+    ],
+}
+"""The beginning of a call to ``weather``: in most dialects its arguments are not complete."""
+
 PRESENT = [w for w in WIRES if w.present]
