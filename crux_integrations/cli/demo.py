@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ from rich.console import Console
 
 from crux_providers.config.declaration import declarations
 
+from .options import fail
 from .tables import attempts_table
 
 QUESTION = "What is the weather in Paris?"
@@ -53,9 +55,13 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def run(console: Console) -> int:
     """Play the demo; 0 when it ended as it should."""
+    from crux_integrations.router.runtime import packaged_routes
+
     with (
         tempfile.TemporaryDirectory(prefix="crux-demo-") as scratch,
-        environment({"CRUX_DB": str(Path(scratch) / "demo.db")}),
+        environment(
+            {"CRUX_DB": str(Path(scratch) / "demo.db"), "CRUX_ROUTES": str(packaged_routes())}
+        ),
     ):
         return recorded(console) or alive(console)
 
@@ -160,5 +166,7 @@ def _streamed(console: Console) -> Callable[[str], None]:
 @click.command()
 def demo() -> int:
     """Run the main job on recorded sessions, then a model of one's own: no key."""
+    if find_spec("langchain") is None:
+        return fail("the demo's agent needs langchain: pip install langchain")
     console = Console()
     return run(console if console.is_terminal else Console(width=140))

@@ -41,6 +41,11 @@ def find_routes(env: Mapping[str, str]) -> Path:
     here = Path("routes.yaml")
     if here.is_file():
         return here.resolve()
+    return packaged_routes()
+
+
+def packaged_routes() -> Path:
+    """The routes file that crux ships."""
     packaged = files("crux_integrations.router") / "default_routes.yaml"
     if packaged.is_file():
         return Path(str(packaged))

@@ -28,6 +28,8 @@ def said(console: Console) -> str:
 def test_without_weights_it_says_so_in_a_line_and_ends_well(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    own = "version: 1\nroutes: {default: {candidates: [xai:grok-4]}}\n"
+    Path("routes.yaml").write_text(own)  # a file of the user's own changes nothing
     monkeypatch.setattr(weights, "installer", lambda: None)
     assert demo.run(console) == 0
     text = said(console)
