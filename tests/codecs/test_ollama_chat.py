@@ -51,7 +51,14 @@ assistant = st.builds(
 tool = st.builds(lambda t, i, n: Message("tool", t, tool_call_id=i, name=n), text, word, word)
 messages = st.lists(
     st.builds(Message, st.just("system"), text) | user | assistant | tool, max_size=5
-)
+).filter(lambda turns: _distinct([c.id for m in turns for c in m.tool_calls]))
+
+
+def _distinct(ids: list[str]) -> bool:
+    """Whether no call repeats another's id, which would be given one of its own."""
+    return len(ids) == len(set(ids))
+
+
 tools = st.lists(
     st.builds(lambda n, d: Tool(n, d, {"type": "object"}), word, st.none() | word), max_size=2
 )
