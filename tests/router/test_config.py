@@ -368,6 +368,18 @@ def test_gateways_and_local_servers_may_serve_any_name(ref: str) -> None:
     assert candidate.ref == ref
 
 
+def test_a_slip_of_a_gateways_declared_name_is_refused() -> None:
+    """What the file declares and nobody then names is what a near name was meant to be."""
+    gateway = {"lab": {"dialect": "openai_chat", "base_url": "http://box:8000/v1", "api_key": ""}}
+    routes = {"default": {"candidates": ["lab:qwen3-8bb"]}}
+    source = {"version": 1, "providers": gateway, "models": {"lab:qwen3-8b": {}}, "routes": routes}
+    with pytest.raises(RoutesError, match="unknown model 'qwen3-8bb', did you mean 'qwen3-8b'"):
+        load_routes(source)
+    both = {"default": {"candidates": ["lab:qwen3-8b", "lab:qwen3-4b"]}}
+    assert load_routes({**source, "routes": both})  # two models, one of which is declared
+    assert load_routes({**source, "models": {"lab:qwen3-8b": {}, "lab:qwen3-8bb": {}}})
+
+
 def test_warnings_are_not_refusals() -> None:
     config = load_routes(
         route(
