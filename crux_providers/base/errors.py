@@ -272,8 +272,8 @@ def classify_wire(
                 if failure.status is not None and failure.status >= 300
                 else ErrorCode.SERVER_ERROR
             )
-    if code is ErrorCode.SERVER_ERROR and known is ErrorCode.TRANSIENT:
-        code = None  # "a server error" says less than the status: 502 to 504 may pass by themselves
+    if code is ErrorCode.SERVER_ERROR and known in (ErrorCode.TRANSIENT, ErrorCode.OVERLOADED):
+        code = None  # "a server error" says less than the status: 502 to 504 may pass, 529 is load
     wait = retry_after if retry_after is not None else retry_after_seconds(failure.headers)
     return ProviderError(
         code or known,
