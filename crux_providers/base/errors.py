@@ -277,8 +277,7 @@ def classify_wire(
     wait = retry_after if retry_after is not None else retry_after_seconds(failure.headers)
     return ProviderError(
         code or known,
-        message
-        or failure.message
+        without_keys(message or failure.message)
         or (f"HTTP {failure.status}" if failure.status else failure.kind),
         status=failure.status,
         request_id=request_id_of(failure.headers),
@@ -364,9 +363,14 @@ _SECRET = re.compile(
 )
 
 
+def without_keys(message: str) -> str:
+    """The words with anything in them that looks like a key removed: some servers echo it."""
+    return _SECRET.sub("[key]", message)
+
+
 def short_message(message: str, limit: int = MESSAGE_LIMIT) -> str:
     """One line of at most ``limit`` characters with anything that looks like a key removed."""
-    line = " ".join(_SECRET.sub("[key]", message).split())
+    line = " ".join(without_keys(message).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
