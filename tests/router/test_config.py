@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from crux_integrations.router.config import (
     Budget,
@@ -132,6 +133,17 @@ def test_a_path_a_mapping_and_text_say_the_same(tmp_path: Path) -> None:
     by_mapping = load_routes(mapping, env={})
     assert by_path == by_text == by_mapping
     assert load_routes(str(path), env={}) == by_path
+
+
+def test_a_mapping_that_pyyaml_read_says_the_same() -> None:
+    """PyYAML reads YAML 1.1, where the key ``on`` is true."""
+    tree = yaml.safe_load(FULL)
+    assert True in tree["routes"]["default"]
+    assert load_routes(tree, env={}) == load_routes(FULL, env={})
+    with pytest.raises(RoutesError, match="'on' is here twice"):
+        load_routes({"version": 1, "routes": {"default": {True: {}, "on": {}}}})
+    with pytest.raises(RoutesError, match="key False is not a string"):
+        load_routes({"version": 1, "routes": {False: {}}})
 
 
 def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
