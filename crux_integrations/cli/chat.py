@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import AS_JSON, ROUTES_FILE, fail, find_routes_file, show_json, show_logs
+
+if TYPE_CHECKING:
+    from crux_providers.base import ProviderError
 
 
 @click.command()
@@ -59,11 +62,17 @@ def chat(
                     click.echo(event.delta, nl=False)
                     sys.stdout.flush()
             click.echo()
-    except ProviderError:
-        if anything is not None and anything.nothing is not None:
-            return fail(anything.nothing)
-        raise
+    except ProviderError as error:
+        if anything is None or anything.nothing is None or routes_file or _reached(error):
+            raise
+        return fail(anything.nothing)
     return 0
+
+
+def _reached(error: ProviderError) -> bool:
+    """Whether a server said no: then its answer is the news, not that nobody is set up here."""
+    attempts = getattr(error, "attempts", ())
+    return any(a["status"] is not None or a["error_code"] != "transient" for a in attempts)
 
 
 def _target(provider: str | None, model: str | None) -> str | None:

@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 from crux_providers.config.declaration import declarations
 
-from .options import fail
+from .options import AS_JSON, fail, show_json
 from .tables import attempts_table
 
 QUESTION = "What is the weather in Paris?"
@@ -53,17 +54,22 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def run(console: Console) -> int:
-    """Play the demo; 0 when it ended as it should."""
+def run(console: Console, report: dict[str, Any] | None = None) -> int:
+    """Play the demo; 0 when it ended as it should.
+
+    ``report`` takes what was seen: ``recorded`` and ``alive``, each with question, answer, seconds,
+    attempts; where no model is in this process ``alive`` has ``missing``, which says why.
+    """
     from crux_integrations.router.runtime import packaged_routes
 
+    report = {} if report is None else report
     with (
         tempfile.TemporaryDirectory(prefix="crux-demo-") as scratch,
         environment(
             {"CRUX_DB": str(Path(scratch) / "demo.db"), "CRUX_ROUTES": str(packaged_routes())}
         ),
     ):
-        return recorded(console) or alive(console)
+        return recorded(console, report) or alive(console, report)
 
 
 def addresses(server: str) -> dict[str, str]:
@@ -79,8 +85,9 @@ def addresses(server: str) -> dict[str, str]:
     return values | dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "demo-key-of-no-worth")
 
 
-def recorded(console: Console) -> int:
+def recorded(console: Console, report: dict[str, Any] | None = None) -> int:
     """The agent on recorded sessions; 0 when it ended as it should."""
+    report = {} if report is None else report
     from crux_integrations.langchain.demo_agent import run_agent
     from crux_integrations.testing import Mount, ReplayServer
 
@@ -110,6 +117,15 @@ def recorded(console: Console) -> int:
                     )
         costs = [a["cost_usd"] for a in attempts if a["cost_usd"] is not None]
         console.print(f"total: ${sum(costs):.6f} over {len(attempts)} attempts")
+        report["recorded"] = {
+            "question": QUESTION,
+            "answer": messages[-1].text if messages else "",
+            "seconds": seconds,
+            "requests": server.count,
+            "cost_usd": sum(costs),
+            "attempts": attempts,
+            "rejected": [out for call in calls for out in call["rejected"]],
+        }
         refused = any(a["error_code"] == "rate_limit" for a in attempts)
         answered = bool(attempts) and attempts[-1]["outcome"] == "success"
         if not (refused and answered):
@@ -118,8 +134,9 @@ def recorded(console: Console) -> int:
     return 0
 
 
-def alive(console: Console) -> int:
+def alive(console: Console, report: dict[str, Any] | None = None) -> int:
     """A question nobody recorded, with every provider down; 0 also where no model can be had."""
+    report = {} if report is None else report
     from crux_integrations.langchain.demo_agent import ask
     from crux_integrations.testing import Mount, ReplayServer
     from crux_providers.base.errors import ProviderError
@@ -134,13 +151,14 @@ def alive(console: Console) -> int:
         words = f"fetching the weights of {name}, once, into {weights.folder()}"
         console.print(words, soft_wrap=True, markup=False)
         try:
-            with progress(console, name) as report:
-                weights.pull(name, progress=report)
+            with progress(console, name) as advance:
+                weights.pull(name, progress=advance)
         except weights.PullError as error:
             missing = str(error)
         else:
             missing = weights.unready(name)
     if missing is not None:
+        report["alive"] = {"question": UNRECORDED, "answer": None, "missing": missing}
         words = f"The model inside the process is not here to answer it: {missing}"
         console.print(words, soft_wrap=True, markup=False)
         return 0
@@ -153,6 +171,12 @@ def alive(console: Console) -> int:
             return 1
     seconds = time.monotonic() - began
     call = answer.response_metadata["crux"]
+    report["alive"] = {
+        "question": UNRECORDED,
+        "answer": answer.text,
+        "seconds": seconds,
+        "attempts": call["attempts"],
+    }
     who = f"{call['provider']}:{answer.response_metadata['model_name']}"
     console.print(f"\n\n({seconds:.1f} s, answered here and now by {who}; no recording)\n")
     console.print(attempts_table(call["attempts"]))
@@ -164,9 +188,14 @@ def _streamed(console: Console) -> Callable[[str], None]:
 
 
 @click.command()
-def demo() -> int:
+@AS_JSON
+def demo(as_json: bool) -> int:
     """Run the main job on recorded sessions, then a model of one's own: no key."""
     if find_spec("langchain") is None:
         return fail("the demo's agent needs langchain: pip install langchain")
-    console = Console()
-    return run(console if console.is_terminal else Console(width=140))
+    console = Console(stderr=as_json)
+    report: dict[str, Any] = {}
+    code = run(console if console.is_terminal else Console(stderr=as_json, width=140), report)
+    if as_json:
+        show_json({"ok": code == 0, **report})
+    return code

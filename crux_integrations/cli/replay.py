@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from .options import AS_JSON, show_json
+
 
 @click.command()
 @click.argument("cassettes", nargs=-1, required=True, type=click.Path(exists=True))
@@ -18,15 +20,27 @@ import click
     default="body",
     help="How much of a request must agree with its recording.",
 )
+@AS_JSON
 def replay(
-    cassettes: tuple[str, ...], port: int, faults: tuple[str, ...], speed: float | None, match: Any
+    cassettes: tuple[str, ...],
+    port: int,
+    faults: tuple[str, ...],
+    speed: float | None,
+    match: Any,
+    as_json: bool,
 ) -> int:
-    """Serve recordings over real sockets on 127.0.0.1, until interrupted."""
+    """Serve recordings over real sockets on 127.0.0.1, until interrupted.
+
+    Its address is the first thing on stdout, with --json as {"url": …}.
+    """
     from crux_integrations.testing import ReplayServer
 
     with ReplayServer(
         list(cassettes), list(faults) or None, speed, match=match, port=port
     ) as server:
-        click.echo(server.url)
+        if as_json:
+            show_json({"url": server.url, "cassettes": list(cassettes)})
+        else:
+            click.echo(server.url)
         server.wait()
     return 0

@@ -32,18 +32,33 @@ def notes_on(config: RoutesConfig) -> list[str]:
     return [*config.warnings, *usable_report(config, os.environ), *aged]
 
 
+FILE = click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+
+
+def the_one_file(file: Path | None, routes_file: Path | None) -> Path:
+    """The file a command names, as argument or as ``--routes``; wrong usage where it names two."""
+    if file is not None and routes_file is not None and file != routes_file:
+        raise click.UsageError(f"two routes files: {file} and --routes {routes_file}; give one")
+    return find_routes_file(file if file is not None else routes_file)
+
+
 @routes.command()
-@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@FILE
+@ROUTES_FILE
 @AS_JSON
-def check(file: Path | None, as_json: bool) -> int:
+def check(file: Path | None, routes_file: Path | None, as_json: bool) -> int:
     """Check a routes file: every fault with its line; exits 1 where there is one."""
     from crux_integrations.router.config import RoutesError, load_routes
 
-    path = find_routes_file(file)
+    path = the_one_file(file, routes_file)
     try:
         config = load_routes(path)
     except (RoutesError, OSError) as error:
-        problems = getattr(error, "problems", [str(error)])
+        problems = (
+            error.problems
+            if isinstance(error, RoutesError)
+            else [f"{path}: {error.strerror or error}"]
+        )
         if as_json:
             show_json({"file": str(path), "ok": False, "problems": problems})
         else:
@@ -62,7 +77,7 @@ def check(file: Path | None, as_json: bool) -> int:
 @routes.command()
 @click.argument("route", default="default")
 @click.option("--needs", default="", help="Capabilities, comma-separated: tools,json_schema.")
-@click.option("--input-tokens", type=int, default=None, help="Tokens of input.")
+@click.option("--input-tokens", type=click.IntRange(min=0), default=None, help="Tokens of input.")
 @click.option(
     "--request",
     "request_file",
@@ -89,7 +104,11 @@ def explain(
 
     runtime = Runtime(find_routes_file(routes_file))
     if request_file is not None:
-        request = resolve("codec", "openai_chat").parse_request(json.load(request_file))
+        try:
+            payload = json.load(request_file)
+        except ValueError as error:
+            return fail(f"--request: {request_file.name} is no JSON: {error}")
+        request = resolve("codec", "openai_chat").parse_request(payload)
     else:
         request = ChatRequest()
     wanted = needs_from_words(request, needs, input_tokens, stream=stream)
@@ -102,8 +121,9 @@ def explain(
 
 
 @routes.command()
-def schema() -> int:
-    """Print the JSON Schema of a routes file, for editors."""
+@AS_JSON
+def schema(as_json: bool) -> int:
+    """Print the JSON Schema of a routes file, for editors; it is JSON with --json or without."""
     from crux_integrations.router.schema import json_schema
 
     show_json(json_schema())
@@ -111,16 +131,17 @@ def schema() -> int:
 
 
 @routes.command("test")
+@FILE
 @ROUTES_FILE
 @AS_JSON
-def test_routes(routes_file: Path | None, as_json: bool) -> int:
+def test_routes(file: Path | None, routes_file: Path | None, as_json: bool) -> int:
     """Run the file's own ``tests:``; exits 1 where one fails."""
     import time
 
     from crux_integrations.router.config import catalog_lookup, load_routes
     from crux_integrations.router.route_tests import run_tests
 
-    config = load_routes(find_routes_file(routes_file))
+    config = load_routes(the_one_file(file, routes_file))
     results = run_tests(config, catalog_lookup(config), time.time())
     if as_json:
         show_json([result.as_json() for result in results])

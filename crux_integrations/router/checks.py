@@ -30,11 +30,12 @@ def check(
 ) -> list[Problem]:
     """Every fault that shows only in the whole file. ``named`` has the variables by path."""
     known = {*declarations(), *providers}
+    used = {c.ref for route in routes.values() for c in route.candidates}
     return [
         *_providers(providers, root),
         *_keys(providers, named),
         *_models(models, known, root),
-        *_candidates(routes, models, known),
+        *_candidates(routes, models, known, [ref for ref in models if ref not in used]),
         *_cycles(routes),
         *_requirements(routes, models, root),
         *_rows(routes, root),
@@ -151,12 +152,15 @@ def _models(models: Mapping[str, ModelConfig], known: set[str], root: Node) -> I
 
 
 def _candidates(
-    routes: Mapping[str, RouteConfig], models: Mapping[str, ModelConfig], known: set[str]
+    routes: Mapping[str, RouteConfig],
+    models: Mapping[str, ModelConfig],
+    known: set[str],
+    unused: Sequence[str],
 ) -> Iterator[Problem]:
     for name, route in routes.items():
         for i, candidate in enumerate(route.candidates):
             where = f"routes.{name}.candidates[{i}]"
-            what = _fault(candidate, routes, models, known)
+            what = _fault(candidate, routes, models, known, unused)
             if what is not None:
                 yield Problem(candidate.line, where, what)
 
@@ -166,6 +170,7 @@ def _fault(
     routes: Mapping[str, RouteConfig],
     models: Mapping[str, ModelConfig],
     known: set[str],
+    unused: Sequence[str],
 ) -> str | None:
     if candidate.route is not None:
         if candidate.model:
@@ -184,12 +189,27 @@ def _fault(
     if candidate.provider not in known:
         near = suggestion(candidate.provider, known)
         return f"unknown provider {candidate.provider!r}{near}"
-    if candidate.ref not in models and (meant := misspelt(candidate.provider, candidate.model)):
+    if candidate.ref in models:
+        return None
+    meant = misspelt(candidate.provider, candidate.model) or _declared(candidate, unused)
+    if meant is not None:
         return (
             f"unknown model {candidate.model!r}, did you mean {meant!r}? "
             f"(if it exists, declare it: models: {{{candidate.ref}: {{}}}})"
         )
     return None
+
+
+def _declared(candidate: Candidate, unused: Sequence[str]) -> str | None:
+    """The declared model that no candidate names and that this one is a slip of, or None.
+
+    So a gateway's names are judged too, by what the file itself says of its models.
+    """
+    import difflib
+
+    names = [name for provider, name in map(split_ref, unused) if provider == candidate.provider]
+    near = difflib.get_close_matches(candidate.model, names, n=1, cutoff=0.8)
+    return near[0] if near else None
 
 
 def misspelt(provider: str, model: str) -> str | None:

@@ -112,13 +112,15 @@ class Field(NamedTuple):
 class Section(NamedTuple):
     """A mapping with a closed set of keys; ``build`` gets the values of those that are there.
 
-    A key with no value at all (``retry:``) counts as not there.
+    A key with no value at all (``retry:``) counts as not there. ``rules`` is what the JSON Schema
+    says besides, of rules between keys that the loader holds elsewhere.
     """
 
     fields: Mapping[str, Field]
     build: Callable[..., Any] = dict
     located: bool = False
     doc: str = ""
+    rules: Mapping[str, Any] = MappingProxyType({})
 
     def read(self, node: Node, path: str, ctx: Context) -> Any:
         """See :meth:`Kind.read`."""
@@ -155,6 +157,7 @@ class Section(NamedTuple):
             "properties": properties,
             **({"required": required} if required else {}),
             "additionalProperties": False,
+            **self.rules,
         }
 
 

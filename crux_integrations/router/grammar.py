@@ -156,6 +156,12 @@ CANDIDATE = ByShape(
         candidate,
         located=True,
         doc="A model with params, weight or tags, or a route as one block.",
+        rules={
+            "oneOf": [
+                {"required": ["model"]},
+                {"required": ["route"], "not": {"required": ["params"]}},
+            ]
+        },
     ),
 )
 
@@ -320,7 +326,7 @@ PROVIDER = Section(
         "transport": Field(Word(("http", "sdk")), "Our own HTTP, or the provider's SDK."),
         "headers": Field(
             MapOf(
-                Text("a header's text", secret=True),
+                Text("a header's text", empty=True, secret=True),
                 pattern=r"[A-Za-z0-9!#$%&'*+.^_|~-]+",
                 noun="header name",
             ),

@@ -96,15 +96,19 @@ _SDK_OF = {
 
 
 def gateway(settings: ProviderSettings) -> ProviderDeclaration:
-    """The declaration of a provider that only a routes file knows."""
+    """The declaration of a provider that only a routes file knows.
+
+    Its address is held without the version, so that one written with it loses it like any other.
+    """
+    version = _VERSIONS.get(settings.dialect, "")
     return ProviderDeclaration(
         name=settings.name,
         client="crux_providers.base.provider:GatewayProvider",
         dialect=settings.dialect,
-        base_url=settings.base_url or "",
+        base_url=(settings.base_url or "").rstrip("/").removesuffix(version),
         base_url_env="CRUX_GATEWAY_HAS_NO_VARIABLE",
         auth=_AUTH.get(settings.dialect, "bearer"),  # type: ignore[arg-type]  # words of Auth
-        version_path=_VERSIONS.get(settings.dialect, ""),
+        version_path=version,
         transports=_sdk_transport(settings.dialect),
         dialects={"chat": settings.dialect},
         key_required=False,

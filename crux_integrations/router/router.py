@@ -57,6 +57,10 @@ class Router:
         """The router of one routes file."""
         return cls(Path(path), **more)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: a router is a live thing, so a copied model goes on using the same one."""
+        return self
+
     # -- what it is -------------------------------------------------------------------------------
 
     @property

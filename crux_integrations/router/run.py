@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from crux_providers.base.cancellation import CancellationToken, CancelledError
-from crux_providers.base.errors import ErrorCode, ProviderError, WireFailure
+from crux_providers.base.errors import HARMLESS, ErrorCode, ProviderError, WireFailure
 from crux_providers.base.events import ChatStreamEvent
 from crux_providers.base.flow import Wait
 from crux_providers.base.models import ChatRequest, ChatResponse
@@ -24,6 +24,7 @@ from .flow import ASIDE, Aside, RouteOutcome, RouteVerdict, Try, Unsatisfying, r
 from .plan import Plan
 from .policy import Rejection
 from .providers import ProviderPool
+from .recent import Seen
 from .routes import Retry
 from .runtime import Runtime
 from .sink import Sink
@@ -360,6 +361,11 @@ class Run:
             )
             outcome = Outcome(error=error, waited=waited, usd=usd)
         state.settle(lane.ticket, outcome, now)
+        record = lane.record
+        if record.accepted or record.error_code not in HARMLESS:
+            took = record.ttft_ms if self.mode == "stream" else record.duration_ms
+            seconds = None if took is None or not record.accepted else took / 1000
+            self.runtime.recent.saw(lane.key, Seen(now, self.mode, record.accepted, seconds))
 
     def _usd(self, lane: Lane, error: ProviderError | None) -> float:
         """What budgets count the attempt as: its cost, or the estimate where it may have cost."""

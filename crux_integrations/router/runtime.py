@@ -24,6 +24,7 @@ from .evidence import NO_EVIDENCE, Evidence
 from .in_force import InForce, Reach, RoutesInForce
 from .needs import Needs, needs_of
 from .plan import Plan, PlanState, plan
+from .recent import Recent
 from .records import attempt_row, call_row, chat_row
 from .spending import Spending, shared_spending
 from .state import Key, LocalState, Mode, State
@@ -59,6 +60,7 @@ class Runtime:
         self._routes = RoutesInForce(find_routes(os.environ) if source is None else source)
         self._usable: dict[Candidates, tuple[float, tuple[Any, ...], Unusable]] = {}
         self._figures: tuple[Figures, Evidence] = (NOTHING, NO_EVIDENCE)
+        self.recent = Recent()
         self._store: weakref.ref[Store] | None = None
         self._looked = False
         self.state: State = LocalState()
@@ -119,7 +121,7 @@ class Runtime:
             observed=_Observed(store.snapshot()),  # type: ignore[arg-type]  # has get, all a plan uses
             breakers=state.breakers(now),
             admission=state.admission(now),
-            stats=evidence.stats,
+            stats=self.recent.over(evidence.stats, self._figures[0].at),  # type: ignore[arg-type]  # has get, all a plan uses
             spent={name: state.spent(name, now) for name in reach.daily},
             mean_output=evidence.mean_output,
             chars_per_token=evidence.chars_per_token,

@@ -44,7 +44,9 @@ class RuntimeStep:
 
     def retries(self, number: int, error: ProviderError) -> bool:
         """Whether it is tried again after the failure of its request ``number``."""
-        return self.action(error) == "retry" and pause(self.retry, number, error, 0.0) is not None
+        if self.action(error) != "retry":
+            return False
+        return pause(self.retry, number, error, 0.0, trigger_of(error)) is not None
 
     def timeouts(self, provider: TimeoutConfig) -> TimeoutConfig:
         """The limits of an attempt: the route's, and the provider's where the route says none."""

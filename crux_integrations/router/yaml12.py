@@ -239,6 +239,16 @@ def _check_tag(tag: str | None, kind: str, line: int) -> None:
         raise YAMLError(f"tag {tag} is not taken; values are plain YAML", line)
 
 
+def _key(key: Any) -> str:
+    """A key of a mapping given in Python. One that PyYAML read has True where the file says ``on``:
+    it reads YAML 1.1, and no key of a routes file is any other of that boolean's words."""
+    if key is True:
+        return "on"
+    if not isinstance(key, str):
+        raise YAMLError(f"key {key!r} is not a string")
+    return key
+
+
 class _Wrapper:
     def __init__(self) -> None:
         self._left = MAX_NODES
@@ -251,10 +261,13 @@ class _Wrapper:
             case None | bool() | int() | float() | str():
                 return Node(value)
             case Mapping():
-                for key in value:
-                    if not isinstance(key, str):
-                        raise YAMLError(f"key {key!r} is not a string")
-                return Node({k: self.wrap(v, depth + 1) for k, v in value.items()})
+                made: dict[str, Node] = {}
+                for key, inner in value.items():
+                    name = _key(key)
+                    if name in made:
+                        raise YAMLError(f"key {name!r} is here twice")
+                    made[name] = self.wrap(inner, depth + 1)
+                return Node(made)
             case list() | tuple() | set() | frozenset():
                 items = sorted(value) if isinstance(value, (set, frozenset)) else value
                 return Node([self.wrap(v, depth + 1) for v in items])

@@ -272,13 +272,12 @@ def classify_wire(
                 if failure.status is not None and failure.status >= 300
                 else ErrorCode.SERVER_ERROR
             )
-    if code is ErrorCode.SERVER_ERROR and known is ErrorCode.TRANSIENT:
-        code = None  # "a server error" says less than the status: 502 to 504 may pass by themselves
+    if code is ErrorCode.SERVER_ERROR and known in (ErrorCode.TRANSIENT, ErrorCode.OVERLOADED):
+        code = None  # "a server error" says less than the status: 502 to 504 may pass, 529 is load
     wait = retry_after if retry_after is not None else retry_after_seconds(failure.headers)
     return ProviderError(
         code or known,
-        message
-        or failure.message
+        without_keys(message or failure.message)
         or (f"HTTP {failure.status}" if failure.status else failure.kind),
         status=failure.status,
         request_id=request_id_of(failure.headers),
@@ -364,9 +363,14 @@ _SECRET = re.compile(
 )
 
 
+def without_keys(message: str) -> str:
+    """The words with anything in them that looks like a key removed: some servers echo it."""
+    return _SECRET.sub("[key]", message)
+
+
 def short_message(message: str, limit: int = MESSAGE_LIMIT) -> str:
     """One line of at most ``limit`` characters with anything that looks like a key removed."""
-    line = " ".join(_SECRET.sub("[key]", message).split())
+    line = " ".join(without_keys(message).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

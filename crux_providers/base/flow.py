@@ -97,8 +97,9 @@ def attempts(
 
     ``trigger`` names the row of ``actions`` that an outcome falls under (an error's code, or a
     content trigger such as ``empty``). A ``retry`` row becomes ``next`` when retries are used up,
-    the error says it is not retryable, its Retry-After is beyond the patience, or the driver sends
-    a Wait's error back since there is no time for it. ``made`` requests were made before.
+    the provider says of a failure that is else worth a retry that this one is not, its Retry-After
+    is beyond the patience, or the driver sends a Wait's error back since there is no time for it.
+    ``made`` requests were made before.
     """
     number = made
     while True:
@@ -109,11 +110,18 @@ def attempts(
         action = actions.get(trigger(outcome), "stop")
         if action != "retry":
             return Verdict(action, outcome)
-        delay = pause(retry, number, outcome, random())
+        delay = pause(retry, number, outcome, random(), trigger(outcome))
         if delay is None or (yield Wait(delay, outcome)) is not None:
             return Verdict("next", outcome)
 
 
-def pause(retry: RetryConfig, number: int, error: ProviderError, random: float) -> float | None:
-    """Seconds to wait before trying again after the failure of request ``number``, or None."""
-    return retry.delay(number, error.retry_after, random) if error.retryable else None
+def pause(
+    retry: RetryConfig, number: int, error: ProviderError, random: float, trigger: str
+) -> float | None:
+    """Seconds to wait before trying again after the failure of request ``number``, or None.
+
+    For a ``trigger`` that is retried by default the error itself may say that it is final; any
+    other is only asked about where somebody wrote ``retry``, and that holds.
+    """
+    final = not error.retryable and DEFAULT_ACTIONS.get(trigger) == "retry"
+    return None if final else retry.delay(number, error.retry_after, random)

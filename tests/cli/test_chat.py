@@ -48,6 +48,29 @@ def test_a_route_of_a_file(crux: Crux, openai: ScriptedServer, tmp_path: Path) -
     assert crux("chat", "hi", "--route", "mine", "--model", "openai:x").code == 2
 
 
+def test_what_a_server_answered_is_not_hidden_behind_what_could_be_set_up(
+    crux: Crux, openai: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway of the file that says no is the news, also where no provider has a key."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name)
+    refusal = b'{"error": {"message": "no such key", "code": "invalid_api_key"}}'
+    openai.play(lambda exchange: exchange.answer(refusal, status=401))
+    routes = """version: 1
+providers: {lab: {dialect: openai_chat, base_url: "URL", api_key: x}}
+routes: {default: {candidates: ["lab:m"]}}
+""".replace("URL", openai.url)
+    (tmp_path / "routes.yaml").write_text(routes)
+    done = crux("chat", "hi")
+    assert (done.code, done.out) == (1, "")
+    assert "lab:m: auth (HTTP 401): no such key" in done.err
+    assert "nobody here can answer" not in done.err
+    (tmp_path / "routes.yaml").write_text(routes.replace(openai.url, "http://127.0.0.1:1/v1"))
+    assert "nobody here can answer" in crux("chat", "hi").err
+    assert "lab:m: transient" in crux("chat", "hi", "--routes", "routes.yaml").err
+
+
 @pytest.mark.contract("S35", 12)
 def test_the_default_provider_is_the_defaults(
     crux: Crux, openai: ScriptedServer, monkeypatch: pytest.MonkeyPatch

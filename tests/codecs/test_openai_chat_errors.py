@@ -129,6 +129,7 @@ def openai(code: str | None, kind: str = "invalid_request_error", **more: Any) -
         (500, b"\xff\xfe", "server_error"),
         (503, b"", "transient"),
         (503, openai(None, "server_error"), "transient"),
+        (529, openai(None, "server_error"), "overloaded"),
     ],
 )
 def test_codes(status: int | None, body: Any, code: str) -> None:

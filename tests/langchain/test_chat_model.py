@@ -287,8 +287,9 @@ def test_what_langchain_writes_down_says_what_it_is() -> None:
     assert "ScriptedRouter" in repr(ChatCrux(routes=ScriptedRouter()))
 
 
-def test_copies_share_the_router() -> None:
-    llm = ChatCrux(routes=LAB)
+@pytest.mark.parametrize("make", [dict, Router], ids=["mapping", "router"])
+def test_copies_share_the_router(make: Any) -> None:
+    llm = ChatCrux(routes=make(LAB))
     assert llm.model_copy(update={"temperature": 1}).router is llm.router
     assert copy.copy(llm).router is llm.router
     assert copy.deepcopy(llm).router is llm.router

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from crux_integrations.router.config import (
     Budget,
@@ -132,6 +133,17 @@ def test_a_path_a_mapping_and_text_say_the_same(tmp_path: Path) -> None:
     by_mapping = load_routes(mapping, env={})
     assert by_path == by_text == by_mapping
     assert load_routes(str(path), env={}) == by_path
+
+
+def test_a_mapping_that_pyyaml_read_says_the_same() -> None:
+    """PyYAML reads YAML 1.1, where the key ``on`` is true."""
+    tree = yaml.safe_load(FULL)
+    assert True in tree["routes"]["default"]
+    assert load_routes(tree, env={}) == load_routes(FULL, env={})
+    with pytest.raises(RoutesError, match="'on' is here twice"):
+        load_routes({"version": 1, "routes": {"default": {True: {}, "on": {}}}})
+    with pytest.raises(RoutesError, match="key False is not a string"):
+        load_routes({"version": 1, "routes": {False: {}}})
 
 
 def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
@@ -366,6 +378,18 @@ def test_a_slip_of_a_known_name_is_refused_unless_declared(model: str) -> None:
 def test_gateways_and_local_servers_may_serve_any_name(ref: str) -> None:
     (candidate,) = load_routes(route(candidates=[ref]), env={}).route("default").candidates
     assert candidate.ref == ref
+
+
+def test_a_slip_of_a_gateways_declared_name_is_refused() -> None:
+    """What the file declares and nobody then names is what a near name was meant to be."""
+    gateway = {"lab": {"dialect": "openai_chat", "base_url": "http://box:8000/v1", "api_key": ""}}
+    routes = {"default": {"candidates": ["lab:qwen3-8bb"]}}
+    source = {"version": 1, "providers": gateway, "models": {"lab:qwen3-8b": {}}, "routes": routes}
+    with pytest.raises(RoutesError, match="unknown model 'qwen3-8bb', did you mean 'qwen3-8b'"):
+        load_routes(source)
+    both = {"default": {"candidates": ["lab:qwen3-8b", "lab:qwen3-4b"]}}
+    assert load_routes({**source, "routes": both})  # two models, one of which is declared
+    assert load_routes({**source, "models": {"lab:qwen3-8b": {}, "lab:qwen3-8bb": {}}})
 
 
 def test_warnings_are_not_refusals() -> None:
