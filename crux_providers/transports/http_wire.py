@@ -107,7 +107,8 @@ class AnswerReader:
         for line in lines[1:]:
             line = line.removesuffix(b"\r")
             if line[:1] in b" \t" and line and raw:  # a folded line, as RFC 9112 5.2 has it
-                name, value = raw[-1][0], raw.pop()[1] + b" " + line.strip(b" \t")
+                name, before = raw.pop()
+                value = (before + b" " + line.strip(b" \t")).strip(b" ")
             else:
                 field = _FIELD.fullmatch(line)
                 if field is None:
