@@ -128,9 +128,19 @@ class _Plain:
         return data
 
     async def send(self, data: bytes, call: Call, *, connecting: bool = False) -> None:
+        call.left(connecting=connecting)
+        sock = self.line.sock
+        try:
+            sent = sock.send(data)  # the system's buffer mostly has room: nothing to wait for
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as exc:
+            raise call.broken(httpcore.WriteError(str(exc))) from exc
+        if sent == len(data):
+            return
         call.wait_begins(connecting=connecting)
         try:
-            await asyncio.get_running_loop().sock_sendall(self.line.sock, data)
+            await asyncio.get_running_loop().sock_sendall(sock, memoryview(data)[sent:])
         except OSError as exc:
             raise call.broken(httpcore.WriteError(str(exc))) from exc
         finally:
