@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .mock_server import whole
+
 PROMPT = "Say twenty words."
 
 
@@ -112,6 +114,42 @@ def chat_crux(base: str, *, fail_first: bool = False) -> Contender | None:
         }
     )
     return _langchain("ChatCrux", lambda tokens: ChatCrux(routes=router, max_tokens=tokens))
+
+
+class _FromMemory:
+    """A transport that gives the mock server's answer without a network."""
+
+    owned = True
+
+    def __init__(self) -> None:
+        from crux_providers.base.wire import WireResponse
+
+        self._answer = WireResponse(200, {"content-type": "application/json"}, whole())
+
+    def send(self, request: Any, scope: Any) -> Any:
+        """The answer."""
+        return self._answer
+
+    asend = stream = astream = send
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def router_alone(candidates: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A call through a router over so many candidates, and the same call of the provider, both
+    answered from memory."""
+    from crux_integrations import Router
+    from crux_providers.base import ChatRequest, Message
+    from crux_providers.openai.client import OpenAIProvider
+
+    provider = OpenAIProvider(api_key="x", api="chat", transport=_FromMemory())
+    names = [f"openai:bench-{number}" for number in range(candidates)]
+    source = {"version": 1, "routes": {"default": {"candidates": names, "prefer": ["cost"]}}}
+    router = Router(source, providers={"openai": provider})
+    routed = ChatRequest(messages=[Message("user", PROMPT)], max_tokens=20)
+    named = ChatRequest(model="bench-0", messages=[Message("user", PROMPT)], max_tokens=20)
+    return lambda: router.generate(routed), lambda: provider.chat(named)
 
 
 def nothing() -> Contender:

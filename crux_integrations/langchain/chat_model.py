@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -426,6 +427,11 @@ class ChatCrux(BaseChatModel):
         return structured(
             self, schema, method=method, include_raw=include_raw, strict=strict, tools=tools
         )
+
+
+# LangChain looks at the signature of what it calls with every call; found here it costs half.
+for _method in (ChatCrux._generate, ChatCrux._agenerate, ChatCrux._stream, ChatCrux._astream):
+    vars(_method)["__signature__"] = inspect.signature(_method)
 
 
 def _restore(kind: type[ChatCrux], configuration: dict[str, Any]) -> ChatCrux:

@@ -238,7 +238,8 @@ class RouteCall:
             record.usage = {**usage.tokens, **details}
             if cost is None:
                 cost = self.cost_of(target, usage)
-            record.list_usd = self.cost_of(target, replace(usage, details={}))
+            plain = replace(usage, details={}) if usage.details else usage
+            record.list_usd = self.cost_of(target, plain)
         record.cost_usd = cost  # the provider's own word, else tokens at list price
         match outcome:
             case None:

@@ -194,7 +194,7 @@ class Runtime:
 
     def save(self, call: RouteCall, config: RoutesConfig) -> None:
         """Hand the call and its attempts to the ledger; returns at once."""
-        store = get_store()
+        store = (self._store and self._store()) or get_store()  # that of the latest plan
         if store.writer is None or (not call.attempts and not call.plan.rejected):
             return
         store.keep_ledger_s = config.ledger.keep or store.keep_ledger_s

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import yaml
-
 MAX_BYTES = 1 << 20
 MAX_NODES = 50_000
 """Nodes of a document with every alias written out: a "billion laughs" ends here."""
@@ -58,10 +56,13 @@ class Node:
 
 def parse(text: str) -> Node:
     """The one document in ``text`` (an empty text is an empty mapping). Raises YAMLError."""
+    import yaml  # 8 ms that a router made of a mapping saves
+
     if len(text) > MAX_BYTES:
         raise YAMLError(f"more than {MAX_BYTES} characters")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return _document(iter(yaml.parse(text, Loader=_LOADER)))
+        return _document(iter(yaml.parse(text, Loader=loader)))
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         what = " ".join(str(x) for x in (exc.context, exc.problem) if x)
@@ -93,7 +94,6 @@ def resolve(text: str) -> Scalar:
     return text
 
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"
 _TAGS = {
     int: f"{_CORE}int",
@@ -177,6 +177,8 @@ def _as_written(value: Scalar) -> str:
 
 
 def _document(events: Iterator[Any]) -> Node:
+    import yaml
+
     stack: list[_Open] = []
     anchors: dict[str, Node] = {}
     root: Node | None = None

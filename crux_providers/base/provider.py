@@ -233,7 +233,8 @@ class BaseProvider(ModelListing):
     def _call(self, request: ChatRequest, *, stream: bool, options: CallOptions) -> PreparedCall:
         model = self._model_of(request)
         try:
-            request = self.prepare(replace(request, model=model))
+            named = request if request.model == model else replace(request, model=model)
+            request = self.prepare(named)
             codec, codec_options = self._codec(self.dialect_for(model))
             wire = codec.encode(request, stream=stream, options=codec_options)
             wire = self.adjust(wire, request)

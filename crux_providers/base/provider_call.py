@@ -61,6 +61,10 @@ class PreparedCall:
     def signed(self, response: ChatResponse) -> ChatResponse:
         """The answer with this provider's name on all that only its maker understands."""
         name = self.provider
+        if not any(map(_owned, response.parts)) and all(
+            call.dialect is None for call in response.tool_calls
+        ):
+            return response
         return replace(
             response,
             parts=[replace(p, provider=name) if _owned(p) else p for p in response.parts],

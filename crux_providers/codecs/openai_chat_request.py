@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 from crux_providers.base.models import JSON, ChatRequest, ContentPart, Message, Tool, ToolCall
 from crux_providers.base.wire import WireRequest
@@ -195,6 +195,7 @@ def _tool(tool: Tool) -> JSON:
 # -- the conversation -----------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=64)  # a provider's options never change
 def rules(options: Options = DEFAULTS) -> Rules:
     """What the dialect, with ``options``, asks of a history; the base of them is :data:`RULES`."""
     images = frozenset({"image"}) if options.assistant_images else frozenset()

@@ -59,8 +59,8 @@ _FLAT_DETAILS = (
     ("reasoning_tokens", "reasoning"),  # Perplexity
 )
 _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
-_NESTED: Mapping[str, frozenset[str]] = {
-    parent: frozenset(name for at, name, _ in _DETAILS if at == parent)
+_NESTED: Mapping[str, Mapping[str, str]] = {
+    parent: {name: word for at, name, word in _DETAILS if at == parent}
     for parent in ("prompt_tokens_details", "completion_tokens_details")
 }
 _FLAT = frozenset((*_COUNTS, *_NESTED, *(name for name, _ in _FLAT_DETAILS)))
@@ -69,13 +69,15 @@ _FLAT = frozenset((*_COUNTS, *_NESTED, *(name for name, _ in _FLAT_DETAILS)))
 def read_usage(raw: Mapping[str, JSON]) -> tuple[Usage, dict[str, JSON]]:
     """The counts in a ``usage`` object, and its other fields (costs, times), as sent."""
     details: dict[str, int] = {}
-    for parent, name, word in _DETAILS:
-        count = as_count(as_mapping(raw.get(parent)).get(name))
-        if count:
-            details[word] = count
+    for parent, names in _NESTED.items():
+        nested = raw.get(parent)
+        if not isinstance(nested, Mapping):
+            continue
+        for name, word in names.items():
+            if count := as_count(nested.get(name)):
+                details[word] = count
     for name, word in _FLAT_DETAILS:
-        count = as_count(raw.get(name))
-        if count:
+        if name in raw and (count := as_count(raw[name])):
             details.setdefault(word, count)
     rest: dict[str, JSON] = {}
     for key, value in raw.items():

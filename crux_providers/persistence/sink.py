@@ -149,7 +149,7 @@ def write(database: Database, records: Sequence[Record]) -> None:
         if isinstance(record, Observation):
             seen.append(record)
         else:
-            others.setdefault(type(record), []).append(stored_row(record._asdict()))
+            others.setdefault(type(record), []).append(_row(record))
     for kind, rows in others.items():
         database.execute_many(_INSERTS[kind], rows)
     if seen:
@@ -180,6 +180,28 @@ def add_evidence(database: Database, evidence: dict[Key, Evidence]) -> None:
         database.execute(_SET_CAPABILITY, (provider, model, feature, value, stamp))
 
 
+_AS_IT_IS = frozenset({type(None), float, int})
+_JSON_PLACES = {
+    kind: frozenset(place for place, name in enumerate(kind._fields) if name in JSON_FIELDS)
+    for kind in (Call, Attempt, Metric, ChatLog)
+}
+
+
+def _row(record: Call | Attempt | Metric | ChatLog) -> tuple[Any, ...]:
+    """:func:`stored_row` of a record: there are some forty values a call."""
+    in_json = _JSON_PLACES[type(record)]
+    return tuple(
+        [
+            json_text(value)
+            if place in in_json
+            else value
+            if type(value) in _AS_IT_IS
+            else storable(value)
+            for place, value in enumerate(record)
+        ]
+    )
+
+
 def stored_row(fields: Mapping[str, Any]) -> tuple[Any, ...]:
     """A row's values as they are stored, in the order of ``fields``."""
     return tuple(
@@ -208,9 +230,12 @@ def json_text(value: Any) -> str | None:
     """``value`` as JSON text; None stays None. Mappings of any kind are objects."""
     if value is None:
         return None
-    text: str = storable(json.dumps(value, ensure_ascii=False, default=_jsonable))
+    text: str = storable(_encode(value))
     return text
 
 
 def _jsonable(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, default=_jsonable).encode

@@ -1,9 +1,11 @@
-"""The default transport: HTTP with httpx's transports, without httpx's Client.
+"""The default transport: HTTP without httpx's Client, and mostly without httpx.
 
 Client spends its time on cookies, redirects and merging that no provider needs. What it did that
 they do need is done here: the usual headers, decoding, proxies and certificates from the
-environment, redirects refused with a clear error. ``handle_request`` is looked up at each call,
-since vcrpy patches the classes.
+environment, redirects refused with a clear error. Calls go over bare connections of ours (see
+:mod:`.http_direct`); through a proxy, and where somebody has replaced ``handle_request`` of httpx's
+transports or httpcore's connections, which is looked up at each call since vcrpy does, they go
+through those.
 
 Deadlines and cancellation act on the socket (see :mod:`.http_call`): they are exact, need no
 watching thread, and no ping puts them off. A connection that the server closed while it was idle
@@ -25,6 +27,8 @@ from ..base.errors import WireFailure
 from ..base.wire import Endpoint, WireRequest
 from .http_call import Call
 from .http_connections import Leases
+from .http_direct import listened_to
+from .http_direct_exchange import AsyncDirectExchange, DirectExchange, Written
 from .http_exchange import (
     AsyncExchange,
     AsyncForeignExchange,
@@ -73,7 +77,10 @@ class HttpTransport(ExchangeTransport):
     def _exchange(self, call: Call) -> Exchange:
         foreign = self._foreign
         if foreign is None:
-            return Exchange(self._leases.pool(), call)
+            pool = self._leases.pool()
+            if pool.connections.key.bare and not listened_to():
+                return DirectExchange(pool, call)
+            return Exchange(pool, call)
         if not hasattr(foreign, "handle_request"):
             raise WireFailure("local", "this httpx transport answers async calls only")
         kind = InProcessExchange if isinstance(foreign, IN_PROCESS) else ForeignExchange
@@ -82,11 +89,19 @@ class HttpTransport(ExchangeTransport):
     def _async_exchange(self, call: Call) -> AsyncExchange:
         foreign = self._foreign
         if foreign is None:
-            return AsyncExchange(self._leases.async_pool(), call)
+            pool = self._leases.async_pool()
+            if pool.connections.key.bare and not listened_to():
+                return AsyncDirectExchange(pool, call)
+            return AsyncExchange(pool, call)
         if not hasattr(foreign, "handle_async_request"):
             raise WireFailure("local", "this httpx transport answers sync calls only")
         return AsyncForeignExchange(foreign, call)
 
-    def _prepared(self, request: WireRequest, call: Call) -> httpx.Request:
+    def _prepared(
+        self, request: WireRequest, exchange: Exchange | AsyncExchange
+    ) -> httpx.Request | Written:
+        if isinstance(exchange, DirectExchange | AsyncDirectExchange):
+            return Written(request.method, self._requests.written(request))
+        call = exchange.call
         timeouts = own_timeouts(call) if self._foreign is None else plain_timeouts(call)
         return self._requests.build(request, timeouts)

@@ -128,9 +128,19 @@ class _Plain:
         return data
 
     async def send(self, data: bytes, call: Call, *, connecting: bool = False) -> None:
+        call.left(connecting=connecting)
+        sock = self.line.sock
+        try:
+            sent = sock.send(data)  # the system's buffer mostly has room: nothing to wait for
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as exc:
+            raise call.broken(httpcore.WriteError(str(exc))) from exc
+        if sent == len(data):
+            return
         call.wait_begins(connecting=connecting)
         try:
-            await asyncio.get_running_loop().sock_sendall(self.line.sock, data)
+            await asyncio.get_running_loop().sock_sendall(sock, memoryview(data)[sent:])
         except OSError as exc:
             raise call.broken(httpcore.WriteError(str(exc))) from exc
         finally:
@@ -183,13 +193,13 @@ class AsyncStream(httpcore.AsyncNetworkStream):
     """A connection: ``line`` can be shut down, the channel over it (perhaps TLS) is read."""
 
     def __init__(self, line: Line, channel: _Plain | _Secure | None = None) -> None:
-        self._line = line
+        self.line = line
         self._channel = channel if channel is not None else _Plain(line)
         self._held = b""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Up to ``max_bytes``; b"" at the end."""
-        call = self._line.serve(timeout)
+        call = self.line.serve(timeout)
         if self._held:
             held, self._held = self._held, b""
             try:
@@ -200,7 +210,7 @@ class AsyncStream(httpcore.AsyncNetworkStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send ``buffer``, at the latest with the next read."""
-        call = self._line.serve(timeout)
+        call = self.line.serve(timeout)
         data = self._held + buffer if self._held else bytes(buffer)
         if len(data) < HELD_BYTES:
             self._held = data
@@ -215,28 +225,28 @@ class AsyncStream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """TLS over this connection; over TLS too, as a tunnel through an https proxy needs."""
-        call = self._line.serve(timeout)
+        call = self.line.serve(timeout)
         try:
             channel = _Secure(self._channel, ssl_context, server_hostname)
             await channel.handshake(call)
         except (httpcore.NetworkError, ssl.SSLError, ValueError) as exc:
-            self._line.close()
+            self.line.close()
             raise call.broken(httpcore.ConnectError(f"TLS: {exc}")) from exc
         except BaseException:
-            self._line.close()
+            self.line.close()
             raise
-        return AsyncStream(self._line, channel)
+        return AsyncStream(self.line, channel)
 
     async def aclose(self) -> None:
         """Close the socket."""
-        self._line.close()
+        self.line.close()
 
     def get_extra_info(self, info: str) -> Any:
         """What httpcore asks about a connection."""
-        sock = self._line.sock
+        sock = self.line.sock
         match info:
             case "is_readable":
-                return self._line.is_readable()
+                return self.line.is_readable()
             case "ssl_object":
                 return self._channel.session.object if isinstance(self._channel, _Secure) else None
             case "socket":

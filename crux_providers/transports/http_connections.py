@@ -8,7 +8,8 @@ the parent's go on.
 httpcore's own pool walks over all connections twice per request, queues requests where it could
 open a connection, and with asyncio can lose one to a cancelled task. With one origin a pool is
 just the list of its idle connections, so httpcore's is used here for what it knows best: making
-connections, direct or through proxies.
+connections through proxies, and serving whoever comes with httpx's requests. Where no proxy stands
+between, a call may take a bare connection (see :mod:`.http_direct`), at about half the cost.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
+import ssl
 import threading
 import weakref
 from collections import deque
@@ -28,6 +30,8 @@ import httpx
 
 from ..base.errors import WireFailure
 from .http_async_backend import AsyncBackend
+from .http_call import Call
+from .http_direct import AsyncDirectConnection, DirectConnection
 from .http_environment import Certificates, forget_locks_after_fork, ssl_context
 from .http_sync_backend import SyncBackend
 
@@ -48,6 +52,11 @@ class PoolKey:
     proxy: str | None
     certificates: Certificates
 
+    @property
+    def bare(self) -> bool:
+        """Whether bare connections serve it: no proxy stands between."""
+        return self.proxy is None
+
     def origin(self) -> httpcore.Origin:
         """The server, as httpcore names it."""
         return httpcore.Origin(self.scheme.encode(), self.host.encode("ascii"), self.port)
@@ -56,10 +65,14 @@ class PoolKey:
         """What both kinds of httpcore pool take; raises WireFailure(local) for a proxy it cannot
         speak to or certificates it cannot read."""
         return {
-            "ssl_context": ssl_context(self.certificates) if self.scheme == "https" else None,
+            "ssl_context": self.tls(),
             "proxy": self._proxy(),
             "keepalive_expiry": KEEPALIVE_S,
         }
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What connections to the server are encrypted with; made once for all that ask."""
+        return ssl_context(self.certificates) if self.scheme == "https" else None
 
     def _proxy(self) -> httpcore.Proxy | None:
         if self.proxy is None:
@@ -90,60 +103,77 @@ class Connections:
     def __init__(self, key: PoolKey) -> None:
         self.backend = SyncBackend()
         self.closed = False
+        self.key = key
         self._origin = key.origin()
         self._factory = httpcore.ConnectionPool(
             **key.connection_options(), network_backend=self.backend
         )
         self._idle: deque[httpcore.ConnectionInterface] = deque()
+        self._direct: deque[DirectConnection] = deque()
 
     def handle_request(self, request: httpcore.Request) -> httpcore.Response:
         """One request on an idle connection that still lives, else on a new one."""
-        connection = self._take()
+        connection = _alive(self._idle) or self._factory.create_connection(self._origin)
         response = connection.handle_request(request)
         response.stream = _Body(response.stream, connection, self)
         return response
 
-    def _take(self) -> httpcore.ConnectionInterface:
-        while self._idle:
-            try:
-                connection = self._idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            if connection.is_idle() and not connection.has_expired():
-                return connection
-            connection.close()
-        return self._factory.create_connection(self._origin)
+    def direct(self, call: Call) -> DirectConnection:
+        """A bare connection for a call: an idle one that still lives, else a new one."""
+        return _alive(self._direct) or DirectConnection.open(
+            self.backend, self.key.host, self.key.port, self.key.tls(), call
+        )
 
-    def give_back(self, connection: httpcore.ConnectionInterface) -> None:
+    def give_back(self, connection: httpcore.ConnectionInterface | DirectConnection) -> None:
         """Keep a connection whose answer was read to its end; close any other."""
-        if connection.is_idle() and not self.closed and len(self._idle) < MAX_IDLE:
-            self._idle.append(connection)
-            self._prune()
+        bare = isinstance(connection, DirectConnection)
+        idle: deque[Any] = self._direct if bare else self._idle
+        if connection.is_idle() and not self.closed and len(idle) < MAX_IDLE:
+            if isinstance(connection, DirectConnection):
+                connection.keep(KEEPALIVE_S)
+            idle.append(connection)
+            _prune(idle)
         else:
             connection.close()
-
-    def _prune(self) -> None:
-        while len(self._idle) > 1:
-            try:
-                oldest = self._idle.popleft()
-            except IndexError:  # other threads took them
-                return
-            if not oldest.has_expired():
-                self._idle.appendleft(oldest)
-                return
-            oldest.close()
 
     def retire(self, *, idle_only: bool = False) -> None:
         """Close the sockets, or those of idle connections; none is kept from here on."""
         self.closed = True
         self.backend.lines.close(idle_only=idle_only)
         self._idle.clear()
+        self._direct.clear()
 
     def forget(self) -> None:
         """In a forked child: none of these connections is ours."""
         self.closed = True
         self.backend.lines.drop_copies()
         self._idle.clear()
+        self._direct.clear()
+
+
+def _alive(idle: deque[Any]) -> Any:
+    """The connection used last that still lives, or None; the others are closed."""
+    while idle:
+        try:
+            connection = idle.pop()
+        except IndexError:  # another thread was faster
+            break
+        if connection.is_idle() and not connection.has_expired():
+            return connection
+        connection.close()
+    return None
+
+
+def _prune(idle: deque[Any]) -> None:
+    while len(idle) > 1:
+        try:
+            oldest = idle.popleft()
+        except IndexError:  # other threads took them
+            return
+        if not oldest.has_expired():
+            idle.appendleft(oldest)
+            return
+        oldest.close()
 
 
 class _Body:
@@ -172,11 +202,13 @@ class AsyncConnections:
     def __init__(self, key: PoolKey) -> None:
         self.backend = AsyncBackend()
         self.closed = False
+        self.key = key
         self._origin = key.origin()
         self._factory = httpcore.AsyncConnectionPool(
             **key.connection_options(), network_backend=self.backend
         )
         self._idle: deque[httpcore.AsyncConnectionInterface] = deque()
+        self._direct: deque[AsyncDirectConnection] = deque()
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """One request on an idle connection that still lives, else on a new one."""
@@ -193,6 +225,22 @@ class AsyncConnections:
             await connection.aclose()
         return self._factory.create_connection(self._origin)
 
+    async def direct(self, call: Call) -> AsyncDirectConnection:
+        """The async twin of :meth:`Connections.direct`."""
+        return _alive(self._direct) or await AsyncDirectConnection.open(
+            self.backend, self.key.host, self.key.port, self.key.tls(), call
+        )
+
+    def give_back_direct(self, connection: AsyncDirectConnection) -> None:
+        """As :meth:`give_back`, for a bare connection: closing one needs no turn of the loop."""
+        idle = self._direct
+        if connection.is_idle() and not self.closed and len(idle) < MAX_IDLE:
+            connection.keep(KEEPALIVE_S)
+            idle.append(connection)
+            _prune(idle)
+        else:
+            connection.close()
+
     async def give_back(self, connection: httpcore.AsyncConnectionInterface) -> None:
         """Keep a connection whose answer was read to its end; close any other."""
         if connection.is_idle() and not self.closed and len(self._idle) < MAX_IDLE:
@@ -207,12 +255,14 @@ class AsyncConnections:
         self.closed = True
         self.backend.lines.close(idle_only=idle_only)
         self._idle.clear()
+        self._direct.clear()
 
     def forget(self) -> None:
         """In a forked child: none of these connections is ours."""
         self.closed = True
         self.backend.lines.drop_copies()
         self._idle.clear()
+        self._direct.clear()
 
 
 class _AsyncBody:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
+import httpcore
 import httpx
 
 from ..base.abandon import ThreadReader
@@ -27,7 +28,10 @@ DRAIN_S = 0.002
 DRAIN_BYTES = 16 * 1024
 """How many of them are worth reading to keep a connection."""
 
-GIVEN_UP = (WireFailure, CancelledError, httpx.HTTPError, OSError)
+BARE_ERRORS = (httpcore.NetworkError, httpcore.ProtocolError)
+"""What a bare connection raises; httpx's transports have errors of their own."""
+
+GIVEN_UP = (WireFailure, CancelledError, httpx.HTTPError, *BARE_ERRORS, OSError)
 """What may end the reading of bytes that nobody needs."""
 
 

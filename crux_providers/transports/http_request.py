@@ -21,6 +21,8 @@ from .http_environment import certificates, proxy_for
 
 _PORTS = {"http": 80, "https": 443}
 _ACCEPT = {"sse": b"text/event-stream, application/json", "ndjson": b"application/x-ndjson"}
+_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _MAX_URLS = 128
 
@@ -35,6 +37,7 @@ class RequestBuilder:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._urls: dict[str, httpx.URL] = {}
+        self._heads: dict[tuple[str, str, bool, str], bytes] = {}
 
     @cached_property
     def _base(self) -> httpx.URL:
@@ -49,7 +52,7 @@ class RequestBuilder:
     @cached_property
     def _headers(self) -> dict[bytes, bytes]:
         base = self._base
-        headers = {b"host": base.netloc, b"user-agent": f"crux/{__version__}".encode()}
+        headers = {b"user-agent": f"crux/{__version__}".encode()}
         if base.userinfo:
             userinfo = b":".join(unquote_to_bytes(part) for part in base.userinfo.split(b":", 1))
             headers[b"authorization"] = b"Basic " + base64.b64encode(userinfo)
@@ -66,18 +69,7 @@ class RequestBuilder:
 
     def build(self, request: WireRequest, timeouts: Mapping[str, Any]) -> httpx.Request:
         """The request, with ``timeouts`` as its timeout extension."""
-        headers = {
-            b"accept": _ACCEPT[request.framing] if request.stream else b"application/json",
-            # A packed stream comes in the packer's pieces, not the model's.
-            b"accept-encoding": b"identity" if request.stream else ACCEPT_ENCODING.encode(),
-            **self._headers,
-        }
-        body = b""
-        if request.body is not None:
-            body = encode_json(request.body)
-            headers[b"content-type"] = b"application/json"
-        if request.headers:
-            headers.update(_encoded(request.headers))
+        headers, body = self._headers_of(request), self._body_of(request)
         if body or request.method not in ("GET", "HEAD"):
             headers[b"content-length"] = b"%d" % len(body)
         return httpx.Request(
@@ -87,6 +79,40 @@ class RequestBuilder:
             stream=httpx.ByteStream(body),
             extensions={"timeout": timeouts},
         )
+
+    def written(self, request: WireRequest) -> bytes:
+        """The request as HTTP/1.1 writes it, head and body."""
+        body = self._body_of(request)
+        kind = (request.method, request.path, request.stream, request.framing)
+        head = None if request.headers else self._heads.get(kind)
+        if head is None:
+            url = self._urls.get(request.path) or self._url(request.path)
+            lines = [b"%s: %s\r\n" % header for header in self._headers_of(request).items()]
+            start = b"%s %s HTTP/1.1\r\n" % (request.method.encode("ascii"), url.raw_path)
+            head = b"".join((start, *lines))
+            if not request.headers and len(self._heads) < _MAX_URLS:
+                self._heads[kind] = head
+        if body or request.method not in ("GET", "HEAD"):
+            return b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body)
+        return head + b"\r\n"
+
+    def _headers_of(self, request: WireRequest) -> dict[bytes, bytes]:
+        """All headers but the body's length."""
+        headers = {
+            b"host": self._base.netloc,
+            b"accept": _ACCEPT[request.framing] if request.stream else b"application/json",
+            # A packed stream comes in the packer's pieces, not the model's.
+            b"accept-encoding": b"identity" if request.stream else ACCEPT_ENCODING.encode(),
+            **self._headers,
+        }
+        if request.body is not None:
+            headers[b"content-type"] = b"application/json"
+        if request.headers:
+            headers.update(_encoded(request.headers))
+        return headers
+
+    def _body_of(self, request: WireRequest) -> bytes:
+        return b"" if request.body is None else encode_json(request.body)
 
     def _url(self, full_path: str) -> httpx.URL:
         base_path, _, base_query = self._base.raw_path.decode("ascii").partition("?")
@@ -106,6 +132,8 @@ class RequestBuilder:
 def _encoded(headers: Mapping[str, str]) -> dict[bytes, bytes]:
     encoded: dict[bytes, bytes] = {}
     for name, value in headers.items():
+        if _TOKEN.fullmatch(name) is None:
+            raise WireFailure("local", f"the header name {name!r} cannot be sent")
         try:
             raw = value.strip(" \t").encode("latin-1")
         except UnicodeEncodeError:
@@ -113,7 +141,8 @@ def _encoded(headers: Mapping[str, str]) -> dict[bytes, bytes]:
         if _UNSENDABLE.search(raw):
             # Neither the value nor the exception that holds it is shown: it may be a key.
             raise WireFailure("local", f"the header {name!r} has a character that cannot be sent")
-        encoded[name.lower().encode("ascii", "replace")] = raw
+        if (lowered := name.lower().encode("ascii")) not in _FRAMING:  # that is the body's to say
+            encoded[lowered] = raw
     return encoded
 
 

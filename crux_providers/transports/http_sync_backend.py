@@ -132,13 +132,13 @@ class SyncStream(httpcore.NetworkStream):
     """A connection: ``line`` can be shut down, ``sock`` (perhaps TLS over it) is read."""
 
     def __init__(self, line: Line, sock: _Socket) -> None:
-        self._line = line
+        self.line = line
         self._sock = sock
         self._held = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Up to ``max_bytes``; b"" at the end."""
-        call = self._line.serve(timeout)
+        call = self.line.serve(timeout)
         if self._held:
             held, self._held = self._held, b""
             try:
@@ -159,7 +159,7 @@ class SyncStream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send ``buffer``, at the latest with the next read."""
-        call = self._line.serve(timeout)
+        call = self.line.serve(timeout)
         data = self._held + buffer if self._held else bytes(buffer)
         if len(data) < HELD_BYTES:
             self._held = data
@@ -186,8 +186,8 @@ class SyncStream(httpcore.NetworkStream):
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         """TLS over this connection; over TLS too, as a tunnel through an https proxy needs."""
-        call = self._line.serve(timeout)
-        line = self._line
+        call = self.line.serve(timeout)
+        line = self.line
         try:
             line.sock.settimeout(call.left(connecting=True))
             if isinstance(line.sock, ssl.SSLSocket):
@@ -213,14 +213,14 @@ class SyncStream(httpcore.NetworkStream):
 
     def close(self) -> None:
         """Close the socket."""
-        self._line.close()
+        self.line.close()
 
     def get_extra_info(self, info: str) -> Any:
         """What httpcore asks about a connection."""
-        sock = self._line.sock
+        sock = self.line.sock
         match info:
             case "is_readable":
-                return self._line.is_readable()
+                return self.line.is_readable()
             case "ssl_object":
                 if isinstance(self._sock, NestedTLS):
                     return self._sock.session.object

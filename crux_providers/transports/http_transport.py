@@ -12,7 +12,7 @@ from ..base.timeouts import CallScope
 from ..base.wire import WireRequest, WireResponse
 from .http_call import Call
 from .http_content import content_decoder
-from .http_exchange import AsyncExchange, Exchange
+from .http_exchange import BARE_ERRORS, AsyncExchange, Exchange
 from .http_stream import AsyncHttpStream, BodyFeed, EventFeed, HttpStream, NetworkErrors
 
 MAX_ERROR_BYTES = 1024 * 1024
@@ -30,7 +30,7 @@ class ExchangeTransport:
     def _async_exchange(self, call: Call) -> AsyncExchange:
         raise NotImplementedError
 
-    def _prepared(self, request: WireRequest, call: Call) -> Any:
+    def _prepared(self, request: WireRequest, exchange: Exchange | AsyncExchange) -> Any:
         """``request`` as the exchange's ``open`` takes it."""
         raise NotImplementedError
 
@@ -105,7 +105,7 @@ class ExchangeTransport:
             raise
 
     def _open(self, exchange: Exchange, request: WireRequest) -> tuple[int, dict[str, str]]:
-        response = exchange.open(self._prepared(request, exchange.call))
+        response = exchange.open(self._prepared(request, exchange))
         status, headers = response.status_code, plain_headers(response)
         if 200 <= status < 300:
             return status, headers
@@ -120,7 +120,7 @@ class ExchangeTransport:
     async def _aopen(
         self, exchange: AsyncExchange, request: WireRequest
     ) -> tuple[int, dict[str, str]]:
-        response = await exchange.open(self._prepared(request, exchange.call))
+        response = await exchange.open(self._prepared(request, exchange))
         status, headers = response.status_code, plain_headers(response)
         if 200 <= status < 300:
             return status, headers
@@ -133,7 +133,7 @@ class ExchangeTransport:
         raise refusal(status, headers, body.text())
 
 
-_CUT = (WireFailure, httpx.HTTPError, OSError)
+_CUT = (WireFailure, httpx.HTTPError, *BARE_ERRORS, OSError)
 
 
 def plain_headers(response: httpx.Response) -> dict[str, str]:

@@ -126,7 +126,7 @@ class RawVerbTransport(ExchangeTransport):
             return AsyncReadyExchange(self._async_verb, call)
         return HandedOverExchange(self._async_verb, call, self._home)
 
-    def _prepared(self, request: WireRequest, call: Call) -> WireRequest:
+    def _prepared(self, request: WireRequest, exchange: Exchange | AsyncExchange) -> WireRequest:
         return request
 
     def _feed(self, headers: Mapping[str, str], request: WireRequest) -> EventFeed:

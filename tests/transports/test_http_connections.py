@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import socket
 import threading
@@ -158,6 +159,15 @@ def test_httpx_transports_still_call_the_pool_we_put_there(
 
     monkeypatch.setattr(http_connections.Connections, "handle_request", note)
     transport = make(server)
+    transport.send(HTTP.whole, scope())
+    assert seen == [], "nobody listens: a bare connection"
+    sent = httpx.HTTPTransport.handle_request
+
+    @functools.wraps(sent)
+    def listen(self: Any, request: httpx.Request) -> httpx.Response:
+        return sent(self, request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", listen)
     transport.send(HTTP.whole, scope())
     assert [type(request) for request in seen] == [httpcore.Request]
     assert "handle_request" not in vars(PooledTransport), "vcrpy patches the inherited method"

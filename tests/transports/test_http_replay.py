@@ -47,7 +47,8 @@ def test_what_is_recorded_plays_again(
 def test_a_transport_made_and_used_before_the_cassette_plays_too(
     server: ScriptedServer, driver: SyncDriver, streamed: bool, tmp_path: Path
 ) -> None:
-    """The patched method is looked up at each call; afterwards the pool is as it was."""
+    """The patched method is looked up at each call, and while it is patched the calls take httpx's
+    own connections; afterwards the pool is as it was."""
     server.play(HTTP.answer_well)
     transport = HttpTransport(Endpoint(server.url, proxy=""))
     driver.call(transport, HTTP.request(streamed), scope())
@@ -56,7 +57,7 @@ def test_a_transport_made_and_used_before_the_cassette_plays_too(
     with vcr.use_cassette(str(tmp_path / "cassette.yaml"), record_mode="none"):
         driver.call(transport, HTTP.request(streamed), scope())
     driver.call(transport, HTTP.request(streamed), scope())
-    assert (server.requests, len(server.connections)) == (3, 1)
+    assert (server.requests, len(server.connections)) == (3, 2)
     driver.close(transport)
 
 
