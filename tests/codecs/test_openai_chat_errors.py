@@ -129,7 +129,6 @@ def openai(code: str | None, kind: str = "invalid_request_error", **more: Any) -
         (500, b"\xff\xfe", "server_error"),
         (503, b"", "transient"),
         (503, openai(None, "server_error"), "transient"),
-        (500, openai(None, "server_error"), "server_error"),
     ],
 )
 def test_codes(status: int | None, body: Any, code: str) -> None:
