@@ -224,7 +224,11 @@ class ChatRequest:
         messages = self.messages
         if isinstance(messages, (str, Message, Mapping)):
             raise TypeError("messages is a list of Message")
-        put(self, "messages", tuple(messages))
+        messages = tuple(messages)
+        for message in messages:
+            if not isinstance(message, Message):
+                raise TypeError(f"messages is a list of Message; {type(message).__name__} is none")
+        put(self, "messages", messages)
         put(self, "tools", tuple(Tool.parse(t) for t in self.tools or ()))
         if isinstance(self.stop, str):
             put(self, "stop", (self.stop,))
