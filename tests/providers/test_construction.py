@@ -284,6 +284,20 @@ def test_what_is_no_message_is_refused_at_once(message: Any) -> None:
         ChatRequest(model="m", messages=[message])
 
 
+@pytest.mark.contract(26)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"content": [{"type": "text", "text": "hello"}]},
+        {"content": ["hello"]},
+        {"tool_calls": [{"id": "1", "name": "f", "arguments": {}}]},
+    ],
+)
+def test_what_is_no_part_and_no_call_is_refused_at_once(fields: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"is a list of (ContentPart|ToolCall)"):
+        Message(role="assistant", **fields)
+
+
 def test_an_unknown_name_is_one_clear_error() -> None:
     with pytest.raises(ProviderError, match="did you mean 'openai'"):
         ProviderFactory.create("opnai")
