@@ -58,7 +58,8 @@ def isolated_environment(_homes_dir: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("CRUX_DB", "off")
     # What the process keeps in memory instead: nothing that another test observed counts here.
     if (store := sys.modules.get("crux_providers.persistence.store")) is not None:
-        monkeypatch.setattr(store, "_in_force", None)
+        store._in_force = None
+        store._stores.clear()
     return home
 
 

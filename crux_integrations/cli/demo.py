@@ -76,11 +76,12 @@ def addresses(server: str) -> dict[str, str]:
     """Variables that send everything the shipped routes could reach to a server of this machine.
 
     Two have a key of no worth; whoever else has none is passed over, and where a file of the user's
-    gives one the call still goes no further than this.
+    gives one the call still goes no further than this. The model of this process has no address.
     """
     values = {"LAB_URL": f"{server}/lab/v1"}
     for declared in declarations().values():
-        values[declared.base_url_variable] = f"{server}/{declared.name}"
+        address = "" if declared.unready else f"{server}/{declared.name}"
+        values[declared.base_url_variable] = address
         values |= dict.fromkeys((v for v in (declared.env_key, *declared.env_aliases) if v), "")
     return values | dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY"), "demo-key-of-no-worth")
 

@@ -56,8 +56,9 @@ def unusable(
             if settings.missing is not None:
                 providers[name] = settings.missing
             declared = settings.declaration
+            elsewhere = settings.base_url or (declared and env.get(declared.base_url_variable))
             if declared and declared.unready and settings.dialect == declared.dialect:
-                checks[name] = load(declared.unready)
+                checks[name] = None if elsewhere else load(declared.unready)
         check = checks[name]
         if check is not None and (words := check(model)) is not None:
             models[(name, model)] = words

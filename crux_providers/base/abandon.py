@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 _CANCELLED = object()
 
+CLOSE_WAIT_S = 1.0
+"""How long a stream that nobody reads may take to close before it is left to close alone."""
+
 
 def expired(scope: CallScope) -> WireFailure:
     """The failure of the deadline that is over."""
@@ -36,6 +39,7 @@ class ThreadReader:
         self._jobs: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
         self._on_exit: Callable[[], None] | None = None
+        self._inside = False  # whether the thread is in a call
         self._forget = scope.token.on_cancel(lambda: self._results.put((_CANCELLED, None)))
         context = contextvars.copy_context()
         self._thread = threading.Thread(
@@ -55,6 +59,7 @@ class ThreadReader:
     def call(self, job: Callable[[], T]) -> T:
         """The result of ``job``; raises what it raised, CancelledError, or a timeout failure."""
         self._scope.token.raise_if_cancelled()
+        self._inside = True
         self._jobs.put(job)
         seconds, _ = self._scope.remaining()
         try:
@@ -63,16 +68,22 @@ class ThreadReader:
             raise expired(self._scope) from None
         if value is _CANCELLED:
             raise CancelledError(self._scope.token.reason or "cancelled")
+        self._inside = False
         if exc is not None:
             raise exc
         result: T = value
         return result
 
     def close(self, on_exit: Callable[[], None] | None) -> None:
-        """End the thread after its last call; ``on_exit`` (closing the iterator) runs in it."""
+        """End the thread after its last call; ``on_exit`` (closing the iterator) runs in it.
+
+        It has run when this returns, unless the thread is still inside a call that was abandoned.
+        """
         self._forget()
         self._on_exit = on_exit
         self._jobs.put(None)
+        if not self._inside and self._thread is not threading.current_thread():
+            self._thread.join(CLOSE_WAIT_S)
 
 
 class AsyncThreadReader:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from ..config.declaration import declarations
@@ -11,29 +13,31 @@ from .ports import load
 from .provider import BaseProvider
 
 
-class _Registry(dict[str, str]):
-    """name → ``module:Class``; filled from the providers' declarations when first read."""
+class _Declared(Mapping[str, str]):
+    """name → ``module:Class`` of every provider folder, looked for when first asked."""
 
-    def __missing__(self, name: str) -> str:
-        declared = declarations().get(name)
-        if declared is None:
-            raise KeyError(name)
-        return declared.client
+    def __getitem__(self, name: str) -> str:
+        return declarations()[name].client
 
-    def names(self) -> list[str]:
-        """Every name: declared ones and those added by hand."""
-        return sorted({*declarations(), *self})
+    def __iter__(self) -> Iterator[str]:
+        return iter(declarations())
+
+    def __len__(self) -> int:
+        return len(declarations())
 
 
 class ProviderFactory:
-    """Makes providers; register another by ``_PROVIDERS["mine"] = "package.module:Class"``."""
+    """Makes providers; register another by ``_PROVIDERS["mine"] = "package.module:Class"``.
 
-    _PROVIDERS: ClassVar[_Registry] = _Registry()
+    A class itself will do as well. What is registered so stands over a provider folder's own.
+    """
+
+    _PROVIDERS: ClassVar[ChainMap[str, Any]] = ChainMap({}, _Declared())  # type: ignore[arg-type]  # only the first is written to
 
     @classmethod
     def names(cls) -> list[str]:
         """The canonical names it knows."""
-        return cls._PROVIDERS.names()
+        return sorted(cls._PROVIDERS)
 
     @classmethod
     def create(cls, name: str, **arguments: Any) -> BaseProvider:
@@ -43,12 +47,12 @@ class ProviderFactory:
         """
         key = name.strip().lower()
         try:
-            path = cls._PROVIDERS[key]
+            entry = cls._PROVIDERS[key]
         except KeyError:
             near = difflib.get_close_matches(key, cls.names(), 1)
             hint = f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(cls.names())}"
             raise ProviderError(
                 ErrorCode.NOT_FOUND, f"unknown provider {name!r}{hint}", provider=name
             ) from None
-        kind: type[BaseProvider] = load(path)
+        kind: type[BaseProvider] = load(entry) if isinstance(entry, str) else entry
         return kind(**arguments)

@@ -134,7 +134,7 @@ class ModelListing:
         timeout = self._timeouts.first_token if self._timeouts.explicit else self._timeouts.total
         key = None if self._client is not None else self.resolve_key()
         own = self._transport_choice not in ("http", "sdk")
-        keyless = key is None and self._declared.auth != "none"
+        keyless = key is None and self._declared.key_required
         if self._client is None and (
             own or keyless or self._proxy is not None or self._verify is not True
         ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
@@ -146,6 +146,16 @@ class Tool:
         )
 
 
+def _all(kind: type, values: Iterable[Any] | None, name: str) -> tuple[Any, ...]:
+    taken = tuple(values or ())
+    for value in taken:
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"{name} is a list of {kind.__name__}; a {type(value).__name__} is none"
+            )
+    return taken
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn. ``content`` is text or parts in order; an empty text says nothing.
@@ -168,8 +178,8 @@ class Message:
         if self.role not in ROLES:
             raise ValueError(f"message role {self.role!r} is not one of {sorted(ROLES)}")
         if not isinstance(self.content, str):
-            object.__setattr__(self, "content", tuple(self.content or ()))
-        object.__setattr__(self, "tool_calls", tuple(self.tool_calls or ()))
+            object.__setattr__(self, "content", _all(ContentPart, self.content, "content"))
+        object.__setattr__(self, "tool_calls", _all(ToolCall, self.tool_calls, "tool_calls"))
 
     @property
     def parts(self) -> tuple[ContentPart, ...]:
@@ -224,7 +234,7 @@ class ChatRequest:
         messages = self.messages
         if isinstance(messages, (str, Message, Mapping)):
             raise TypeError("messages is a list of Message")
-        put(self, "messages", tuple(messages))
+        put(self, "messages", _all(Message, messages, "messages"))
         put(self, "tools", tuple(Tool.parse(t) for t in self.tools or ()))
         if isinstance(self.stop, str):
             put(self, "stop", (self.stop,))

@@ -81,6 +81,8 @@ class BaseProvider(ModelListing):
         declared = declaration if declaration is not None else type(self).declaration
         self._declared = declared
         self._timeouts = get_timeout_config().override(timeout, idle_timeout)
+        if max_retries < 0:
+            raise ValueError(f"max_retries counts the retries after the first: {max_retries} < 0")
         self._max_retries = max_retries
         self._api_key = api_key
         self._base_url = resolve_base_url(declared, base_url)
@@ -88,6 +90,8 @@ class BaseProvider(ModelListing):
         self._proxy = proxy
         self._verify = verify
         self._client = client
+        if isinstance(transport, str) and transport not in ("http", "sdk"):
+            raise ValueError(f"transport is 'http', 'sdk' or an httpx transport, not {transport!r}")
         self._transport_choice = "sdk" if client is not None else transport
         self._transport: Transport | None = None
         if api is not None and api != "auto" and api not in declared.dialects:
@@ -189,7 +193,10 @@ class BaseProvider(ModelListing):
                 self.resolve_key()
             return cast(Transport, choice)
         http = resolve("transport", "http").HttpTransport
-        return cast(Transport, http(self._endpoint(), httpx_transport=choice))
+        endpoint = self._endpoint()
+        if not endpoint.base_url:
+            endpoint = replace(endpoint, base_url=self._declared.server_url)
+        return cast(Transport, http(endpoint, httpx_transport=choice))
 
     def _transport_class(self, choice: str, path: str) -> Any:
         try:

@@ -17,6 +17,7 @@ from .cancellation import CancelledError
 from .errors import (
     ErrorCode,
     ProviderError,
+    WireFailure,
     classify_exception,
     passes_through,
     short_message,
@@ -24,6 +25,7 @@ from .errors import (
 from .events import ChatStreamEvent, usage_fields
 from .logging import LogContext, log_event
 from .models import Usage, parse_structured
+from .ports import resolve
 
 Translator = Callable[[Any], Any]
 Hook = Callable[["StreamLifecycle"], None]
@@ -259,7 +261,11 @@ class StreamLifecycle:
         if passes_through(exc):
             self.closed_early()
             raise exc
-        error = classify_exception(exc, started=self.emitted).locate(self.provider, self.model)
+        known = exc
+        if not isinstance(exc, ProviderError | WireFailure | OSError):
+            # A starter of the user's raises what its HTTP library or SDK raises.
+            known = resolve("transport", "sdk_errors").plain_failure(exc) or exc
+        error = classify_exception(known, started=self.emitted).locate(self.provider, self.model)
         if error.code is ErrorCode.TIMEOUT and self.emitted:
             error = ProviderError(
                 ErrorCode.TRANSIENT,

@@ -35,7 +35,7 @@ class TimeoutConfig:
     ) -> TimeoutConfig:
         """This config with a provider's ``timeout`` and ``idle_timeout`` arguments over it.
 
-        Raises ValueError for a mapping with a name it does not know.
+        Raises ValueError for a mapping with a name it does not know and for a negative limit.
         """
         config = self
         match timeout:
@@ -55,7 +55,11 @@ class TimeoutConfig:
                 seconds = float(timeout)
                 connect = seconds if config.connect is None else min(config.connect, seconds)
                 config = replace(config, connect=connect, first_token=seconds, explicit=True)
-        return replace(config, idle=idle) if idle is not None else config
+        config = replace(config, idle=idle) if idle is not None else config
+        for name in ("connect", "first_token", "idle", "total"):
+            if (limit := getattr(config, name)) is not None and limit < 0:
+                raise ValueError(f"a timeout is a number of seconds from 0 up: {name} is {limit}")
+        return config
 
 
 def get_timeout_config() -> TimeoutConfig:

@@ -24,7 +24,9 @@ class ProviderDeclaration:
     ``api=`` to codec modules in ``crux_providers.codecs``; ``dialect`` is the one used by default.
     ``transports`` maps names to ``module:Class``. ``options`` are the dialect's ``Options`` where
     they differ from its defaults. ``json_output``/``json_schema`` say whether structured answers
-    exist at all. ``models_path`` is the listing endpoint.
+    exist at all. ``models_path`` is the listing endpoint. ``server_url`` is where the usual server
+    of a provider without a ``base_url`` listens: calls through an httpx transport of the user's,
+    which have to go somewhere, go there unless a base URL is named.
 
     Two more are ``module:function``, for what needs no key and may still not be there. ``unready``
     takes a model and says in words why it cannot answer now and what to do (None: it can); plans
@@ -52,6 +54,7 @@ class ProviderDeclaration:
     streaming: bool = True
     key_required: bool = True
     version_path: str = ""
+    server_url: str = ""
     unready: str | None = None
     nearby: str | None = None
 

@@ -20,6 +20,10 @@ OPENROUTER_MODEL = "openrouter/auto"
 OPENROUTER_BASE_URL = "https://openrouter.ai/api/v1"
 DEEPSEEK_BASE_URL = "https://api.deepseek.com"
 XAI_BASE_URL = "https://api.x.ai/v1"
+LITELLM_SERVER_URL = "http://127.0.0.1:4000"
+"""Where LiteLLM's proxy listens unless told otherwise."""
+LOCAL_SERVER_URL = "http://127.0.0.1:8080/v1"
+"""Where llama.cpp's server listens unless told otherwise."""
 
 TIMEOUT_CONNECT_S = 10.0
 TIMEOUT_FIRST_TOKEN_S = 60.0

@@ -13,7 +13,7 @@ DECLARATION = ProviderDeclaration(
     env_key="DEEPSEEK_API_KEY",
     base_url=defaults.DEEPSEEK_BASE_URL,
     dialect="openai_chat",
-    dialects={"chat": "openai_chat"},
+    dialects={"chat": "openai_chat", "responses": "openai_responses"},
     options={
         "openai_chat": {
             # It must go back with a turn that called tools, and is ignored with any other
@@ -21,7 +21,10 @@ DECLARATION = ProviderDeclaration(
             # deepseek/chat_reasoning_tools__pydantic-ai.yaml).
             "reasoning_field": "reasoning_content",
             "json_schema": False,
-        }
+        },
+        # It takes reasoning that nothing follows
+        # (recorded: deepseek/responses_reasoning__pydantic-ai.yaml).
+        "openai_responses": {"linked_reasoning": False, "json_schema": False},
     },
     transports={"sdk": "crux_providers.transports.openai_sdk:OpenAISdkTransport"},
     default_model="deepseek-chat",

@@ -1,12 +1,13 @@
 """LiteLLM's library as a provider for everything else, as data."""
 
+from ..config import defaults
 from ..config.declaration import ProviderDeclaration
 
 DECLARATION = ProviderDeclaration(
     name="litellm",
     client="crux_providers.litellm.client:LiteLLMProvider",
     base_url="",
-    auth="none",
+    server_url=defaults.LITELLM_SERVER_URL,
     key_required=False,
     dialect="openai_chat",
     dialects={"chat": "openai_chat"},

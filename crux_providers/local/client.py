@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..base.errors import ErrorCode, ProviderError
+from ..base.interfaces import Transport
 from ..base.models import ChatRequest
 from ..base.provider import BaseOpenAIStyleProvider
 from ..base.wire import Endpoint
+from ..transports.http import HttpTransport
 from ..transports.llamacpp import LlamaCppTransport
 from .declaration import DECLARATION
 from .weights import locate
@@ -20,7 +22,14 @@ class LocalProvider(BaseOpenAIStyleProvider):
     declaration = DECLARATION
 
     def prepare(self, request: ChatRequest) -> ChatRequest:
-        """Refuse what small models answer with prose, or not at all, before anything runs."""
+        """Refuse what small models answer with prose, or not at all, before anything runs.
+
+        A server that was named by its base URL decides that itself.
+        """
+        choice = self._transport_choice
+        here = choice == "http" and not self._base_url
+        if not (here or isinstance(choice, LlamaCppTransport)):
+            return request
         if request.tools:
             if request.tool_choice != "none":
                 raise _unsupported("tools", "calls no tools")
@@ -41,6 +50,8 @@ def _unsupported(feature: str, what: str) -> ProviderError:
     )
 
 
-def embedded(endpoint: Endpoint, *, client: Any = None) -> LlamaCppTransport:
-    """The transport over the model files of this machine; there is no address to go to."""
+def embedded(endpoint: Endpoint, *, client: Any = None) -> Transport:
+    """The transport over the model files of this machine, or to the server that was named."""
+    if endpoint.base_url:
+        return HttpTransport(endpoint)
     return LlamaCppTransport(locate)

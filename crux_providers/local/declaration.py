@@ -1,12 +1,13 @@
 """A model inside this process, as data."""
 
+from ..config import defaults
 from ..config.declaration import ProviderDeclaration
 
 DECLARATION = ProviderDeclaration(
     name="local",
     client="crux_providers.local.client:LocalProvider",
     base_url="",
-    auth="none",
+    server_url=defaults.LOCAL_SERVER_URL,
     key_required=False,
     dialect="openai_chat",
     dialects={"chat": "openai_chat"},

@@ -9,7 +9,6 @@ DECLARATION = ProviderDeclaration(
     base_url=defaults.OLLAMA_BASE_URL,
     base_url_env="OLLAMA_HOST",
     version_path="/api",
-    auth="none",
     key_required=False,
     dialect="ollama_chat",
     transports={"sdk": "crux_providers.transports.ollama_sdk:OllamaSdkTransport"},

@@ -7,8 +7,10 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from ..base.errors import ProviderError
 from ..base.wire import Framing, WireEvent
 from ..codecs.framing import FrameDecoder, framing_decoder
+from ..codecs.reading import parse_json
 from .http_call import Call
 from .http_content import content_decoder
 from .http_exchange import AsyncExchange, Exchange
@@ -74,7 +76,17 @@ class BodyFeed:
         """What was held back at the body's end; raises WireFailure(cut) where that is missing."""
         if self._content is not None:
             self._content.finish()
-        return self._frames.finish()
+        return [event for event in self._frames.finish() if _whole(event)]
+
+
+def _whole(event: WireEvent) -> bool:
+    # The last event, whose end never came. One that stops within its JSON was cut off: without it
+    # the stream misses its end, which is what its decoder then says.
+    try:
+        parse_json(event.data)
+    except ProviderError:
+        return bool(event.data == "[DONE]")
+    return True
 
 
 class _OneJson:

@@ -79,7 +79,10 @@ class LiteLLMTransport(SdkTransport):
             "max_retries": 0,
             "drop_params": False,
         }
-        if headers := {**endpoint.headers, **request.headers}:
+        headers = {**endpoint.headers, **request.headers}
+        if endpoint.api_key and headers.get("authorization") == f"Bearer {endpoint.api_key}":
+            del headers["authorization"]  # each vendor wants the key in a place of its own
+        if headers:
             arguments["extra_headers"] = headers
         if endpoint.base_url:
             arguments["api_base"] = endpoint.base_url

@@ -64,6 +64,23 @@ def sdk_failure(
     )
 
 
+def plain_failure(exc: BaseException) -> WireFailure | None:
+    """What an exception says that came from no call of ours, or None where it says nothing.
+
+    Only what is certain: an answer that it carries, or a network error that it is or was made from.
+    """
+    if (failure := status_failure(exc)) is not None:
+        return failure
+    link: BaseException | None = exc
+    for _ in range(CAUSES):
+        if link is None:
+            break
+        if isinstance(known := wire_failure(link), WireFailure):
+            return known
+        link = link.__cause__
+    return None
+
+
 def _innermost(links: list[BaseException]) -> BaseException | None:
     # An HTTP library's exception has the request on it; the one of the socket beneath has not.
     return next((link for link in reversed(links) if wire_kind(link) is not None), None)

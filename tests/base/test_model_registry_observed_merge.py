@@ -11,7 +11,12 @@ import pytest
 
 from crux_providers.base.capabilities import record_observation
 from crux_providers.base.errors import ErrorCode, ProviderError
-from crux_providers.base.get_models_base import load_snapshot, run_fetcher, save_provider_models
+from crux_providers.base.get_models_base import (
+    load_cached_models,
+    load_snapshot,
+    run_fetcher,
+    save_provider_models,
+)
 from crux_providers.base.repositories.model_registry.repository import (
     ENTRY_POINTS,
     ModelRegistryRepository,
@@ -96,9 +101,15 @@ def test_a_failed_refresh_is_reported_and_keeps_the_listing(
 
 
 @pytest.mark.parametrize(
-    "entry", [lambda: ["from the cache"], lambda: run_fetcher("fake", lambda: ([], "api"))]
+    "entry",
+    [
+        lambda: load_cached_models("fake"),
+        lambda: run_fetcher("fake", lambda: ([], "api")),
+        list,
+        lambda: None,
+    ],
 )
-def test_a_refresh_that_stores_nothing_is_a_failure(
+def test_a_refresh_that_brings_nothing_is_a_failure(
     entry: Callable[[], Any], registry: ModelRegistryRepository, fetcher: Fetcher
 ) -> None:
     save_provider_models("fake", ["old"])
@@ -106,6 +117,18 @@ def test_a_refresh_that_stores_nothing_is_a_failure(
     with pytest.raises(ProviderError, match="brought no models"):
         registry.list_models("fake", refresh=True)
     assert [m.id for m in registry.list_models("fake").models] == ["old"]
+
+
+@pytest.mark.contract(51, 123, 125)
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_what_a_fetcher_only_returns_is_stored(
+    name: str, registry: ModelRegistryRepository, fetcher: Fetcher
+) -> None:
+    save_provider_models("fake", ["old"])
+    fetcher(lambda: [{"id": "new", "context_window": 4096}], name)
+    models = registry.list_models("fake", refresh=True).models
+    assert [(m.id, m.context_length) for m in models] == [("new", 4096)]
+    assert registry.list_models("fake").metadata["source"] == "fetcher"
 
 
 def test_a_fetcher_may_raise_anything(registry: ModelRegistryRepository, fetcher: Fetcher) -> None:

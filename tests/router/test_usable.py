@@ -51,6 +51,15 @@ def test_a_dialect_of_the_files_own_needs_no_weights() -> None:
     assert unusable(load_routes(text, env={}), [("local", "smollm2-135m")], {}) == ({}, {})
 
 
+def test_a_server_that_is_named_needs_no_weights() -> None:
+    given = ROUTES | {"providers": {"local": {"base_url": "http://127.0.0.1:9/v1"}}}
+    for config, env in (
+        (load_routes(given, env={}), {}),
+        (load_routes(ROUTES, env={}), {"LOCAL_BASE_URL": "http://127.0.0.1:9/v1"}),
+    ):
+        assert unusable(config, [("local", "smollm2-135m")], env) == ({}, {})
+
+
 def test_a_plan_sees_what_was_pulled_meanwhile(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -321,6 +321,41 @@ def test_leaving_early_finalizes_once_and_closes_the_stream(finalized: Any) -> N
     assert list(controller) == []
 
 
+@pytest.mark.contract(55, 69)
+def test_a_stream_left_early_is_closed_when_close_returns() -> None:
+    for _ in range(50):
+        closed: list[int] = []
+
+        def native(closed: list[int] = closed) -> Iterator[str]:
+            try:
+                yield from "abc"
+            finally:
+                closed.append(1)
+
+        controller = StreamController(BaseStreamingAdapter(**adapter_arguments(native)))
+        assert next(controller).delta == "a"
+        controller.close()
+        assert closed == [1]
+
+
+@pytest.mark.contract(55)
+def test_closing_waits_for_no_read_that_was_abandoned() -> None:
+    released = threading.Event()
+
+    def native() -> Iterator[str]:
+        yield "a"
+        released.wait(20)
+
+    controller = StreamController(BaseStreamingAdapter(**adapter_arguments(native)))
+    assert next(controller).delta == "a"
+    threading.Timer(0.05, controller.cancel, ["user aborted"]).start()
+    began = time.monotonic()
+    assert next(controller).error == "cancelled:user aborted"
+    controller.close()
+    assert time.monotonic() - began < 0.9
+    released.set()
+
+
 async def test_leaving_an_async_stream_early_finalizes_once(finalized: Any) -> None:
     closed: list[int] = []
 

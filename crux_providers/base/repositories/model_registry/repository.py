@@ -11,11 +11,13 @@ from typing import Any
 from ...capabilities import load_observed, merge_capabilities
 from ...errors import ErrorCode, ProviderError, classify_exception
 from ...get_models_base import (
+    load_cached_models,
     load_snapshot,
     no_fetcher,
     normalize_items,
     refreshing,
     run_fetcher,
+    save_provider_models,
 )
 from ...listing import fetch_listing, lists_plainly
 from ...models import ModelInfo, ModelRegistrySnapshot
@@ -32,8 +34,9 @@ class ModelRegistryRepository:
         """The provider's snapshot; an empty one where nothing was ever stored.
 
         What was observed stands over what the listing says, in both directions. ``refresh`` first
-        runs the provider's fetcher and raises ProviderError where that fails or stores nothing;
-        the stored snapshot then stays as it was.
+        runs the provider's fetcher, stores the models that it returns and did not store itself,
+        and raises ProviderError where it fails or has none; the stored snapshot then stays as it
+        was.
         """
         if refresh:
             self._refresh(provider)
@@ -68,10 +71,15 @@ class ModelRegistryRepository:
     def _refresh(self, provider: str) -> None:
         entry = _entry(provider)
         before = load_snapshot(provider).fetched_at
-        _run(entry, provider, store=True)
+        items = _run(entry, provider, store=True)
         after = load_snapshot(provider).fetched_at
-        if after is None or after == before:
+        if after is not None and after != before:
+            return
+        # A fetcher may leave the storing to us; one that gives back what is stored fetched nothing.
+        models = normalize_items(items if isinstance(items, list | tuple) else (), provider)
+        if not models or models == load_cached_models(provider):
             raise _no_models(provider)
+        save_provider_models(provider, models, "fetcher", {"source": "fetcher"})
 
 
 def _run(entry: Callable[[], Any], provider: str, *, store: bool) -> Any:
