@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests.text_table import table
 from tests.transports.conformance import HARNESSES
 
 WAYS = tuple((kind, mode) for kind in ("sync", "async") for mode in ("whole", "streamed"))
@@ -125,14 +126,7 @@ def lines(found: Collector, markdown: bool) -> Iterator[str]:
         (*row, *(found.cells[row, transport].text() for transport in transports))
         for row in found.rows
     ]
-    if markdown:
-        yield f"| {' | '.join(head)} |"
-        yield f"|{'---|' * len(head)}"
-        yield from (f"| {' | '.join(row)} |" for row in rows)
-    else:
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        for row in (head, *rows):
-            yield "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+    yield from table(head, rows, markdown)
     notes: dict[str, set[str]] = defaultdict(set)
     for ((scenario, _, _), transport), cell in found.cells.items():
         for word, texts in (("error", cell.told), ("skipped", cell.skipped)):
