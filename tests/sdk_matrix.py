@@ -47,10 +47,11 @@ INTRODUCTION = """\
 # SDK transports
 
 `transport: sdk` sends a provider's calls through its official SDK, `client=` through a ready client
-of yours. The table is the lowest and the highest version that each extra allows, in an environment
-of its own: the tests of the conformance suite that passed, failed and were skipped, then the
-recorded exchanges that came to the same as over `http`, in each way of calling. Beneath it, per
-SDK, is what it cannot do, as its tests say: the error or the reason first, then the scenarios.
+of yours. The table is the lowest and the highest version that each extra allows, each in an
+environment of its own: the conformance tests that passed, failed and were skipped, then the
+recorded exchanges that came to the same as over `http`, in each of the ways named. Beneath it, per
+SDK, is what it cannot do or does otherwise, as the tests of the highest version say: the error or
+the reason, and in parentheses the scenarios or recordings.
 
 All of this page is written by `python -m tests.sdk_matrix --write docs/sdks.md`.
 """
@@ -175,11 +176,16 @@ def _tests(python: Path, report: Path, result: Result, processes: int) -> None:
     suite = next(iter(ET.parse(report).getroot().iter("testsuite")))
     count = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
     result.failed = count["failures"] + count["errors"]
-    result.skipped = count["skipped"]
-    result.passed = count["tests"] - result.failed - result.skipped
+    result.passed = count["tests"] - result.failed - count["skipped"]
+    result.skipped = sum(_here(skipped) for skipped in suite.iter("skipped"))
     result.limits = _limits(suite)
     if result.failed:
         result.trouble = "\n".join(re.findall(r"^(?:FAILED|ERROR) .*$", done.stdout, re.MULTILINE))
+
+
+def _here(skipped: ET.Element) -> bool:
+    """Whether a skip is this SDK's: not that of a test which needs another one."""
+    return re.search(r"needs |not installed|^collection", skipped.get("message", "")) is None
 
 
 def _limits(suite: ET.Element) -> dict[str, list[str]]:
@@ -188,10 +194,9 @@ def _limits(suite: ET.Element) -> dict[str, list[str]]:
     for case in suite.iter("testcase"):
         scenario = case.get("name", "").partition("[")[0].removeprefix("test_").replace("_", " ")
         told = [p.get("value", "") for p in case.iter("property") if p.get("name") == "error"]
-        told += [f"not asked: {skipped.get('message', '')}" for skipped in case.iter("skipped")]
+        told += [f"not asked: {s.get('message', '')}" for s in case.iter("skipped") if _here(s)]
         for words in told:
-            if " needs " not in words:
-                found.setdefault(words, set()).add(scenario)
+            found.setdefault(words, set()).add(scenario)
     return {words: sorted(scenarios) for words, scenarios in sorted(found.items())}
 
 
@@ -241,7 +246,7 @@ def write(page: Path, results: Sequence[Result]) -> None:
         allowed = next(r for r in requirements(SDKS[result.sdk].extra) if r.name == result.sdk)
         rows.append((result.sdk, f"`{allowed}`", result.version, *counts, result.parity))
         sections[result.sdk] = "".join(
-            f"- {words}: {', '.join(where)}\n" for words, where in result.limits.items()
+            f"- {words} ({', '.join(where)})\n" for words, where in result.limits.items()
         )
     rows.sort(key=lambda row: (list(SDKS).index(row[0]), Version(row[2])))
     text = [INTRODUCTION, *table(HEAD, rows, markdown=True)]
