@@ -179,12 +179,13 @@ def translate(exc: BaseException) -> Exception | None:
     It gives every failure a status, so what is beneath comes first: a network error is one.
     """
     links = list(chain(exc))
-    if type(exc) is Exception and not any(map(wire_kind, links)):
-        # Its own checks of a request, before anything is sent, have no class of their own.
-        return ProviderError(ErrorCode.UNSUPPORTED, f"litellm refuses the request: {exc}")
+    name = type(exc).__name__
+    # Its own checks of a request have no class of their own; acompletion wraps them in one.
+    bare = next((link for link in links if type(link) is Exception), None)
+    if bare is not None and name not in UNREAD and not any(map(wire_kind, links)):
+        return ProviderError(ErrorCode.UNSUPPORTED, f"litellm refuses the request: {bare}")
     if not any(_home(link) in WRAPPERS for link in links):
         return None
-    name = type(exc).__name__
     message = str(getattr(exc, "message", exc))
     if name == "UnsupportedParamsError":
         # Its advice, to drop the parameters, is not ours.

@@ -19,6 +19,7 @@ import pytest
 from crux_providers.base import ChatRequest, Message, ProviderFactory
 from crux_providers.base.errors import ProviderError
 from crux_providers.base.events import fold
+from crux_providers.base.models import ContentPart
 from tests.servers.scripted_server import Exchange, ScriptedServer
 
 INSTALLED = importlib.util.find_spec("litellm") is not None
@@ -233,6 +234,32 @@ def test_a_parameter_the_vendor_has_not_is_refused(server: ScriptedServer) -> No
         made.chat(request)
     assert caught.value.code == "unsupported"
     assert server.requests == 0
+
+
+@needs_litellm
+@pytest.mark.parametrize("way", ["whole", "async whole"])
+def test_what_it_refuses_before_sending_is_unsupported(server: ScriptedServer, way: str) -> None:
+    """Its own check of the messages raises a bare Exception."""
+    odd = ContentPart(type="raw", data={"type": "odd"}, dialect="openai_chat")
+    request = ChatRequest(model="openai/m", messages=[Message(role="user", content=[odd])])
+    with pytest.raises(ProviderError, match="litellm refuses the request") as caught:
+        chat(provider(server), request, way)
+    assert caught.value.code == "unsupported"
+    assert server.requests == 0
+
+
+@needs_litellm
+@pytest.mark.parametrize("way", ["whole", "async whole"])
+def test_an_answer_it_cannot_read_is_malformed(server: ScriptedServer, way: str) -> None:
+    """LiteLLM says that the vendor failed with a 500, and prints the answer."""
+    filtered = {"index": 0, "finish_reason": "content_filter", "said": "a secret"}
+    whole = {"id": "x", "created": 1, "model": "m-1", "choices": [filtered], "usage": USAGE}
+    server.play(lambda e: e.answer(json.dumps(whole).encode()))
+    with pytest.raises(ProviderError, match="litellm cannot read the answer") as caught:
+        chat(provider(server), ASKED, way)
+    assert (caught.value.code, caught.value.status) == ("malformed", None)
+    assert "secret" not in caught.value.message
+    assert server.requests == 1
 
 
 @needs_litellm
