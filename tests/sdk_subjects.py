@@ -242,6 +242,7 @@ LITELLM_KNOWN = {
             "openai/chat_text_stream__logfire.yaml#0",
             "openai/chat_tools_stream__openinference.yaml#0",
             "openai/chat_tools_stream__openinference.yaml#1",
+            "openai_chat/forced_tool.yaml#1",
         ),
         "the call has no id on the wire: LiteLLM makes one up, another each time": (
             "gemini/chat_tools_stream__magentic.yaml#0",
