@@ -8,7 +8,8 @@ BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow conformance recordings lint types floors bench package lock clean
+.PHONY: help demo test slow conformance table parity sdks recordings contract local soak matrix \
+	stress fuzz lint types floors bench package lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,7 +38,7 @@ $(VENV)/.all: requirements/lock.txt pyproject.toml | $(BIN)/python
 	@touch $(VENV)/.demo $@
 
 # --- what a user runs --------------------------------------------------------------------------
-demo: $(VENV)/.demo  ## a LangChain chain over recorded providers: no key, no network
+demo: $(VENV)/.demo  ## a LangChain chain over recorded providers, then a small model of your own: no key
 	$(BIN)/python -m crux_integrations.cli.main demo
 
 test: $(VENV)/.all  ## the fast tests, on two processes
@@ -50,8 +51,35 @@ slow: $(VENV)/.all  ## the tests that `make test` leaves out
 conformance: $(VENV)/.all  ## every transport and dialect against the shared suite
 	$(BIN)/python -m pytest -q -m conformance $(ARGS)
 
+table: $(VENV)/.all  ## the conformance suite as a table: scenarios by transports
+	$(BIN)/python -m tests.conformance_table $(ARGS)
+
+parity: $(VENV)/.all  ## recorded sessions through each SDK beside http
+	$(BIN)/python -m tests.sdk_parity $(ARGS)
+
+sdks: $(VENV)/.all  ## each SDK's lowest and highest version, written into docs/sdks.md
+	$(BIN)/python -m tests.sdk_matrix --write docs/sdks.md $(ARGS)
+
 recordings: $(VENV)/.all  ## per provider: recordings read, decoded, compared, differing
 	$(BIN)/python -m tests.recordings_report
+
+contract: $(VENV)/.all  ## the contract, row by row, and the tests that show each
+	$(BIN)/python -m tests.contract_report $(ARGS)
+
+local: $(VENV)/.all  ## what the model inside the process does and costs
+	$(BIN)/python -m tests.local_report
+
+soak: $(VENV)/.all  ## long load, watched for leaks
+	$(BIN)/python -m tests.soak $(ARGS)
+
+matrix: $(VENV)/.all  ## faults by policies, beside the peers
+	$(BIN)/python -m tests.faults.matrix $(ARGS)
+
+stress: $(VENV)/.all  ## many processes on one store
+	$(BIN)/python -m tests.stress_persistence $(ARGS)
+
+fuzz: $(VENV)/.all  ## damaged answers through every codec
+	$(BIN)/python -m tests.fuzz
 
 lint: $(VENV)/.all  ## ruff
 	$(BIN)/ruff check .

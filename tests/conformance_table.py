@@ -4,8 +4,10 @@ Runs ``pytest -m conformance tests/transports`` and prints what that very run sa
 scenario and way of calling (sync or async, whole or streamed), a column per transport. A cell is
 ``ok`` (``ok 4`` where the scenario has four variants), ``FAILED``, ``skipped`` with its reason or
 ``error`` where the transport answers with a named, tested error instead; both are listed below the
-table in words. ``-k`` chooses transports by a word of their name. Exit code 1 where a test failed,
-a cell is blank or nothing ran.
+table in words, as is an SDK that is not installed, with the command that installs it. A second
+table is the model inside the process, which has no sockets: each scenario's own test there, or why
+there is none. ``-k`` chooses transports by a word of their name. Exit code 1 where a test failed, a
+cell is blank or nothing ran.
 """
 
 from __future__ import annotations
@@ -21,7 +23,13 @@ from typing import Any
 
 import pytest
 
+from tests.local.scenarios import SCENARIOS
+from tests.sdk_subjects import SUBJECTS
+from tests.text_table import table
 from tests.transports.conformance import HARNESSES
+
+LOCAL = "tests/local/test_conformance.py"
+"""The scenarios of the model inside the process; :data:`SCENARIOS` says which is which."""
 
 WAYS = tuple((kind, mode) for kind in ("sync", "async") for mode in ("whole", "streamed"))
 
@@ -55,6 +63,7 @@ class Collector:
     def __init__(self) -> None:
         self.cells: dict[tuple[Row, str], Cell] = defaultdict(Cell)
         self.rows: dict[Row, None] = {}
+        self.local: dict[str, Cell] = defaultdict(Cell)
         self._items: dict[str, tuple[list[Row], str]] = {}
 
     def pytest_collection_finish(self, session: Any) -> None:
@@ -74,11 +83,14 @@ class Collector:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """The outcome of one phase of a test."""
-        if report.nodeid not in self._items:
+        if report.nodeid in self._items:
+            rows, transport = self._items[report.nodeid]
+            cells = [self.cells[row, transport] for row in rows]
+        elif report.nodeid.startswith(LOCAL):
+            cells = [self.local[report.nodeid.rpartition("::")[2].partition("[")[0]]]
+        else:
             return
-        rows, transport = self._items[report.nodeid]
-        for row in rows:
-            cell = self.cells[row, transport]
+        for cell in cells:
             if report.failed:
                 cell.failed += 1
             elif report.skipped:
@@ -89,8 +101,13 @@ class Collector:
 
 
 def scenario_of(item: Any) -> str:
-    """The test's name in words."""
-    return str(item.originalname).removeprefix("test_").replace("_", " ")
+    """The scenario of a test."""
+    return words(str(item.originalname))
+
+
+def words(name: str) -> str:
+    """A test's name in words."""
+    return name.removeprefix("test_").replace("_", " ")
 
 
 def kinds_of(item: Any) -> set[str]:
@@ -125,22 +142,32 @@ def lines(found: Collector, markdown: bool) -> Iterator[str]:
         (*row, *(found.cells[row, transport].text() for transport in transports))
         for row in found.rows
     ]
-    if markdown:
-        yield f"| {' | '.join(head)} |"
-        yield f"|{'---|' * len(head)}"
-        yield from (f"| {' | '.join(row)} |" for row in rows)
-    else:
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        for row in (head, *rows):
-            yield "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+    yield from table(head, rows, markdown)
     notes: dict[str, set[str]] = defaultdict(set)
     for ((scenario, _, _), transport), cell in found.cells.items():
         for word, texts in (("error", cell.told), ("skipped", cell.skipped)):
             for text in texts:
                 notes[f"{word}: {scenario}: {text}"].add(transport)
     yield ""
+    bullet = "- " if markdown else ""
     for note, names in notes.items():
-        yield f"{'- ' if markdown else ''}{note} ({', '.join(sorted(names))})"
+        yield f"{bullet}{note} ({', '.join(sorted(names))})"
+    for subject in SUBJECTS:
+        if not subject.installed:
+            yield f"{bullet}{subject.sdk} SDK: not installed here: {subject.install}"
+    if found.local:
+        yield ""
+        yield from table(("scenario", "model inside the process"), list(local(found)), markdown)
+
+
+def local(found: Collector) -> Iterator[tuple[str, str]]:
+    """Per scenario, what the model inside the process made of it, or why it has none."""
+    for scenario, kept in SCENARIOS.items():
+        if not kept.startswith("test_"):
+            yield words(scenario), f"none: {kept}"
+        elif cell := found.local.get(kept):
+            why = f" ({'; '.join(sorted(cell.skipped))})" if cell.skipped else ""
+            yield words(scenario), f"{cell.text()}: {words(kept)}{why}"
 
 
 def blanks(found: Collector) -> list[str]:
@@ -161,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-k", dest="word", help="only transports with this word in their name")
     asked = parser.parse_args(arguments)
     found = Collector()
-    options = ["-p", "no:terminal", "-m", "conformance", "tests/transports"]
+    options = ["-p", "no:terminal", "-m", "conformance", "tests/transports", LOCAL]
     if asked.word:
         options += ["-k", asked.word]
     status = pytest.main(options, plugins=[found])
@@ -170,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     empty = blanks(found)
     for line in empty:
         print(f"blank: {line}")
-    cells = [cell for cell in found.cells.values() if cell.text()]
+    cells = [cell for cell in (*found.cells.values(), *found.local.values()) if cell.text()]
     failed = sum(bool(cell.failed) for cell in cells)
     print(f"\n{len(cells)} cells, {failed} failed, {len(empty)} blank")
     return 0 if status == 0 and cells and not failed and not empty else 1

@@ -50,7 +50,7 @@ TESTS: dict[str, str] = {
     "42": "providers/test_provider_factory_smoke.py::test_every_provider_is_made_the_same_way",
     "44": "providers/test_provider_factory_smoke.py::test_openai_is_what_the_contract_says",
     "45": "transports/test_sdk_transports.py transports/test_sdk_platforms.py"
-    " transports/test_native_parity.py",
+    " transports/test_sdk_parity.py",
     "49": f"{_GATES}[provider_names_in_conditions]",
     "51": "providers/test_add_a_provider.py",
     "54": f"{_STREAM}test_start_is_retried_and_content_is_not",

@@ -1,16 +1,19 @@
 """The SDK transports on the lowest and the highest version of each SDK that the extras allow.
 
 ``python -m tests.sdk_matrix --sdk openai --versions lowest,highest [--markdown]`` makes a temporary
-environment per version with pip, runs there the conformance and parity tests whose names say
-``SDK``, and prints a row each. A version may also be written out (``--versions 2.8.1``). Exit code
-1 where a test failed, a recorded session differed, or nothing ran.
+environment per version with pip, runs there the conformance tests whose names say ``SDK`` and
+:mod:`tests.sdk_parity`, and prints a row each. A version may also be written out (``--versions
+2.8.1``). ``--write docs/sdks.md`` puts the rows and the limits of these SDKs into that page. Exit
+code 1 where a test failed, a recorded session differed, or nothing ran.
 
-An SDK joins by a row in :data:`SDKS` and harnesses that are named ``<module> SDK…``.
+An SDK joins by a row in :data:`tests.sdk_subjects.SUBJECTS` and harnesses that are named
+``<module> SDK…``.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -21,12 +24,15 @@ import tomllib
 import venv
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+from tests.sdk_subjects import SUBJECTS, Subject
+from tests.text_table import table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,36 +41,39 @@ TOOLS = ("hypothesis", "packaging", "pytest-asyncio", "pytest-xdist")
 
 EXTRAS = ("cassettes", "cli", "testing")
 
+HEAD = ("SDK", "allowed", "version", "passed", "failed", "skipped", "recorded exchanges")
 
-@dataclass(frozen=True)
-class Sdk:
-    """One SDK: its distribution, the extra whose range holds, what else its tests use."""
+INTRODUCTION = """\
+# SDK transports
 
-    package: str
-    extra: str
-    also: tuple[str, ...] = ()
-    parity: bool = False
+`transport: sdk` sends a provider's calls through its official SDK, `client=` through a ready client
+of yours. The table is the lowest and the highest version that each extra allows, each in an
+environment of its own: the conformance tests that passed, failed and were skipped, then the
+recorded exchanges that came to the same as over `http`, in each of the ways named. Beneath it, per
+SDK, is what it cannot do or does otherwise, as the tests of the highest version say: the error or
+the reason, and in parentheses the scenarios or recordings.
+
+All of this page is written by `python -m tests.sdk_matrix --write docs/sdks.md`.
+"""
 
 
-SDKS: Mapping[str, Sdk] = {
-    "openai": Sdk("openai", "openai", parity=True),
-    "anthropic": Sdk("anthropic", "anthropic", ("boto3", "google-auth", "requests"), parity=True),
-    "ollama": Sdk("ollama", "ollama"),
-    "google-generativeai": Sdk("google-generativeai", "gemini"),
-    "litellm": Sdk("litellm", "litellm"),  # its extra holds openai below 3
-}
+ALSO: Mapping[str, tuple[str, ...]] = {"anthropic": ("boto3", "google-auth", "requests")}
+"""What else an SDK's tests use: Bedrock's and Vertex's credentials."""
+
+SDKS: Mapping[str, Subject] = {subject.sdk: subject for subject in SUBJECTS}
 
 
 @dataclass
 class Result:
-    """What one version's tests said."""
+    """What one version's tests said; ``limits`` are what it cannot do, in words, and where."""
 
     sdk: str
     version: str
     passed: int = 0
     failed: int = 0
     skipped: int = 0
-    parity: str = "none recorded"
+    parity: str = "no recordings here"
+    limits: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
     trouble: str = ""
 
@@ -93,13 +102,13 @@ def requirements(extra: str) -> list[Requirement]:
     return found
 
 
-def wanted(sdk: Sdk, version: str) -> list[str]:
+def wanted(sdk: Subject, version: str) -> list[str]:
     """The SDK's requirements with its version settled."""
     texts = []
     for requirement in requirements(sdk.extra):
-        if requirement.name == sdk.package and version != "highest":
+        if requirement.name == sdk.sdk and version != "highest":
             exact = lowest(requirement) if version == "lowest" else version
-            texts.append(f"{sdk.package}=={exact}")
+            texts.append(f"{sdk.sdk}=={exact}")
         else:
             texts.append(str(requirement))
     return texts
@@ -135,15 +144,14 @@ def run(name: str, version: str, processes: int) -> Result:
         core = [*project()["dependencies"], *(str(r) for e in EXTRAS for r in requirements(e))]
         try:
             chosen = wanted(sdk, version)
-            python = environment(folder / "venv", [*core, *TOOLS, *sdk.also, *chosen])
+            python = environment(folder / "venv", [*core, *TOOLS, *ALSO.get(name, ()), *chosen])
         except (subprocess.CalledProcessError, LookupError) as exc:
             result.trouble = f"no environment: {exc}"
             return result
-        result.version = installed(python, sdk.package)
+        result.version = installed(python, name)
         began = time.monotonic()
         _tests(python, folder / "junit.xml", result, processes)
-        if sdk.parity:
-            _parity(python, name, result)
+        _parity(python, sdk, result)
         result.seconds = time.monotonic() - began
     return result
 
@@ -157,7 +165,8 @@ def installed(python: Path, package: str) -> str:
 
 def _tests(python: Path, report: Path, result: Result, processes: int) -> None:
     options = ["-q", "-p", "no:cacheprovider", "-n", str(processes), "-m", "conformance"]
-    command = [python, "-m", "pytest", *options, "-k", "sdk", f"--junitxml={report}"]
+    chosen = SDKS[result.sdk].tests
+    command = [python, "-m", "pytest", *options, "-k", chosen, f"--junitxml={report}"]
     done = subprocess.run(
         [*command, "tests/transports"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -167,48 +176,84 @@ def _tests(python: Path, report: Path, result: Result, processes: int) -> None:
     suite = next(iter(ET.parse(report).getroot().iter("testsuite")))
     count = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
     result.failed = count["failures"] + count["errors"]
-    result.skipped = count["skipped"]
-    result.passed = count["tests"] - result.failed - result.skipped
+    result.passed = count["tests"] - result.failed - count["skipped"]
+    result.skipped = sum(_here(skipped) for skipped in suite.iter("skipped"))
+    result.limits = _limits(suite)
     if result.failed:
         result.trouble = "\n".join(re.findall(r"^(?:FAILED|ERROR) .*$", done.stdout, re.MULTILINE))
 
 
-def _parity(python: Path, name: str, result: Result) -> None:
-    command = [python, "-m", "tests.sdk_parity", "--sdk", name, "--markdown"]
+def _here(skipped: ET.Element) -> bool:
+    """Whether a skip is this SDK's: not that of a test which needs another one."""
+    return re.search(r"needs |not installed|^collection", skipped.get("message", "")) is None
+
+
+def _limits(suite: ET.Element) -> dict[str, list[str]]:
+    """What transports answered with a named error, and what was skipped, by its words."""
+    found: dict[str, set[str]] = {}
+    for case in suite.iter("testcase"):
+        scenario = case.get("name", "").partition("[")[0].removeprefix("test_").replace("_", " ")
+        told = [p.get("value", "") for p in case.iter("property") if p.get("name") == "error"]
+        told += [f"not asked: {s.get('message', '')}" for s in case.iter("skipped") if _here(s)]
+        for words in told:
+            found.setdefault(words, set()).add(scenario)
+    return {words: sorted(scenarios) for words, scenarios in sorted(found.items())}
+
+
+def _parity(python: Path, sdk: Subject, result: Result) -> None:
+    command = [python, "-m", "tests.sdk_parity", "--sdk", sdk.sdk, "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    rows = [
-        [int(cell) for cell in row.strip("| ").split(" | ")[2:]]
-        for row in done.stdout.splitlines()
-        if re.match(r"\| \w+ \| \w+ \| \d", row)
-    ]
-    if not rows:
-        result.parity = "no recordings here"
+    if not done.stdout.startswith("{"):
+        result.trouble += done.stderr[-400:]
         return
-    exchanges, *equal = (sum(column) for column in zip(*rows, strict=True))
-    result.parity = f"{sum(equal)} of {exchanges} × {len(equal)} equal"
-    if done.returncode:
-        result.trouble += done.stdout[-400:]
+    told = json.loads(done.stdout)
+    counts = {
+        name: sum(row[name] for row in told["table"])
+        for name in ("equal", "refused", "known", "differing")
+    }
+    said = [f"{n} {name}" for name, n in counts.items() if n or name in ("equal", "differing")]
+    result.parity = f"{', '.join(said)} ({', '.join(sdk.ways)})"
+    for words, times in told["refusals"].get(sdk.sdk, {}).items():
+        result.limits.setdefault(f"refused: {words}", []).append(f"{times} recorded")
+    for name, why in sdk.known.items():
+        result.limits.setdefault(f"known: {why}", []).append(name)
+    result.trouble += "\n".join(told["differing"])[:2000]
 
 
 def lines(results: Sequence[Result], markdown: bool) -> Iterator[str]:
     """The table as lines of text, then what went wrong."""
-    head = ("SDK", "version", "passed", "failed", "skipped", "recorded sessions", "seconds")
+    head = ("SDK", "version", "passed", "failed", "skipped", "recorded exchanges", "seconds")
     rows = [
         (r.sdk, r.version, str(r.passed), str(r.failed), str(r.skipped), r.parity,
          f"{r.seconds:.0f}")
         for r in results
     ]  # fmt: skip
-    if markdown:
-        yield f"| {' | '.join(head)} |"
-        yield f"|{'---|' * len(head)}"
-        yield from (f"| {' | '.join(row)} |" for row in rows)
-    else:
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        for row in (head, *rows):
-            yield "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+    yield from table(head, rows, markdown)
     for result in results:
         if result.trouble:
             yield f"\n{result.sdk} {result.version}: {result.trouble}"
+
+
+def write(page: Path, results: Sequence[Result]) -> None:
+    """Put the rows and the limits of these SDKs into the page, in place of what it said."""
+    old = page.read_text("utf-8") if page.exists() else ""
+    rows = [tuple(row.strip("| ").split(" | ")) for row in re.findall(r"^\| .*\|$", old, re.M)][1:]
+    sections = dict(re.findall(r"^## (.+)\n\n((?:- .*\n)*)", old, re.M))
+    ran = {result.sdk for result in results}
+    rows = [row for row in rows if row[0] not in ran]
+    for result in results:
+        counts = (str(n) for n in (result.passed, result.failed, result.skipped))
+        allowed = next(r for r in requirements(SDKS[result.sdk].extra) if r.name == result.sdk)
+        rows.append((result.sdk, f"`{allowed}`", result.version, *counts, result.parity))
+        sections[result.sdk] = "".join(
+            f"- {words} ({', '.join(where)})\n" for words, where in result.limits.items()
+        )
+    rows.sort(key=lambda row: (list(SDKS).index(row[0]), Version(row[2])))
+    text = [INTRODUCTION, *table(HEAD, rows, markdown=True)]
+    for sdk in SDKS:
+        if sdk in sections:
+            text += ["", f"## {sdk}", "", sections[sdk].rstrip("\n")]
+    page.write_text("\n".join(text) + "\n", "utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -218,6 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--versions", default="lowest,highest")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="docs/sdks.md")
     asked = parser.parse_args(arguments)
     names = asked.sdk.split(",") if asked.sdk else list(SDKS)
     if unknown := [name for name in names if name not in SDKS]:
@@ -229,6 +275,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     for line in lines(results, asked.markdown):
         print(line)
+    if asked.write:
+        write(asked.write, results)
     return 0 if results and all(result.ok for result in results) else 1
 
 

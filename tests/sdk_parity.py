@@ -1,89 +1,49 @@
-"""Recorded provider sessions through ``http`` and through the SDK transports: equal, or why not.
+"""Recorded provider sessions through ``http`` and through each SDK: equal, refused by name, or not.
 
-``python -m tests.sdk_parity [--sdk openai] [--provider P] [--markdown]`` sends every recorded chat,
-responses and messages request to a local server that answers with the recorded bytes, and prints a
-row per provider and dialect: exchanges, and how many were equal through each way of calling. Equal
-means: the server got the same request (path, JSON, key), the transport gave the same status,
-headers and events or body, and the codec made the same of them, the error too. Exit code 1 where
-anything differs or nothing was examined.
+``python -m tests.sdk_parity [--sdk NAME] [--provider P] [--markdown | --json]`` sends every
+recorded request to a local server that answers with the recorded bytes, through ``http`` and
+through every SDK that speaks its dialect and is installed here, each way it can be called: sync and
+async, on a client of ours and, where ``ready`` stands, on one it is given. A row per SDK, provider
+and dialect counts the exchanges that were equal every way, those the SDK's transport refuses
+because the SDK cannot say them, and those that differ; refusals and differences are listed beneath.
+
+Equal means, of OpenAI's and Anthropic's SDK: the server got the same request, the transport gave
+the same status, headers and events or body, and the codec made the same of them, the error too. Of
+Ollama's: request and result. Of Google's, which writes requests its own way: the result. Of
+LiteLLM's, which writes answers anew: text, calls, finish and tokens, or an error's code and status.
+Exit code 1 where anything differs or nothing was examined.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
-import importlib.util
+import collections
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import ModuleType
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from crux_providers.base.errors import ProviderError, WireFailure
 from crux_providers.base.interfaces import Transport
 from crux_providers.base.timeouts import CallScope, TimeoutConfig
-from crux_providers.base.wire import Endpoint, WireEvent, WireRequest
+from crux_providers.base.wire import WireEvent, WireRequest
 from crux_providers.transports.http import HttpTransport
 from tests import recordings
 from tests.recordings import Interaction
+from tests.sdk_subjects import SUBJECTS, Subject, refusal_words
 from tests.servers.scripted_server import Exchange, ScriptedServer
-from tests.transports.sdk_clients import ready_client
+from tests.text_table import table
 
-KEY = "sk-parity"
 PIECE = 97
 """Bytes a recorded stream is cut into on the wire: no border of an event."""
 
 LEFT_OUT = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection"})
 """Recorded headers that describe the bytes of another day."""
 
-
-@dataclass(frozen=True)
-class Dialect:
-    """How the recorded sessions of an endpoint are sent again, and which SDK speaks it."""
-
-    sdk: str
-    codec: str
-    path: str
-    version: str
-    transport: str
-    client: str
-    auth: Mapping[str, str]
-
-
-DIALECTS: Mapping[str, Dialect] = {
-    "chat": Dialect(
-        "openai",
-        "openai_chat",
-        "/chat/completions",
-        "/v1",
-        "crux_providers.transports.openai_sdk:OpenAISdkTransport",
-        "OpenAI",
-        {"authorization": f"Bearer {KEY}"},
-    ),
-    "responses": Dialect(
-        "openai",
-        "openai_responses",
-        "/responses",
-        "/v1",
-        "crux_providers.transports.openai_sdk:OpenAISdkTransport",
-        "OpenAI",
-        {"authorization": f"Bearer {KEY}"},
-    ),
-    "messages": Dialect(
-        "anthropic",
-        "anthropic_messages",
-        "/v1/messages",
-        "",
-        "crux_providers.transports.anthropic_sdk:AnthropicSdkTransport",
-        "Anthropic",
-        {"x-api-key": KEY},
-    ),
-}
-
-WAYS = ("sync", "async", "ready sync", "ready async")
+Pair = tuple[Subject, Interaction]
 
 
 @dataclass
@@ -97,22 +57,31 @@ class Outcome:
 
 @dataclass
 class Counts:
-    """Exchanges of one provider and dialect, and the equal ones per way."""
+    """Exchanges of one SDK, provider and dialect. ``known``: it differs, for a listed reason."""
 
     exchanges: int = 0
-    equal: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WAYS, 0))
+    equal: int = 0
+    refused: int = 0
+    known: int = 0
+    differing: int = 0
 
 
-def installed(dialect: Dialect) -> bool:
-    """Whether the SDK of this dialect is here."""
-    return importlib.util.find_spec(dialect.sdk) is not None
+@dataclass
+class Report:
+    """What a run found: counts, refusals by SDK and words, differences in words."""
+
+    table: dict[tuple[str, str, str], Counts] = field(default_factory=dict)
+    refusals: dict[str, collections.Counter[str]] = field(default_factory=dict)
+    differing: list[str] = field(default_factory=list)
 
 
-def interactions(sdk: str | None = None, provider: str | None = None) -> Iterator[Interaction]:
-    """Every recorded exchange whose SDK is installed."""
-    for endpoint, dialect in DIALECTS.items():
-        if sdk in (None, dialect.sdk) and installed(dialect):
-            yield from recordings.interactions(provider, endpoint)
+def interactions(sdk: str | None = None, provider: str | None = None) -> Iterator[Pair]:
+    """Every recorded exchange with every installed SDK that speaks its dialect."""
+    for subject in SUBJECTS:
+        if sdk in (None, subject.sdk) and subject.installed:
+            for endpoint in subject.codecs:
+                for interaction in recordings.interactions(provider, endpoint):
+                    yield subject, interaction
 
 
 class Parity:
@@ -121,7 +90,7 @@ class Parity:
     def __init__(self) -> None:
         self._server = ScriptedServer(self._answer)
         self._runner = asyncio.Runner()
-        self._playing: Interaction
+        self._playing: Pair
         self._transports: dict[tuple[str, str], Transport] = {}
 
     def close(self) -> None:
@@ -132,50 +101,40 @@ class Parity:
         self._server.close()
 
     def _answer(self, exchange: Exchange) -> None:
-        played = self._playing
+        subject, played = self._playing
+        body = subject.answer(played, exchange.target)
         headers = {k: v for k, v in played.headers.items() if k not in LEFT_OUT}
         kind = headers.pop("content-type", "application/json")
         if not played.stream:
-            exchange.answer(played.body, played.status, kind, headers)
+            exchange.answer(body, played.status, kind, headers)
             return
+        if body is not played.body:
+            kind = "application/json"
         exchange.head(
             played.status, {**headers, "content-type": kind, "transfer-encoding": "chunked"}
         )
-        for place in range(0, len(played.body), PIECE):
-            exchange.chunk(played.body[place : place + PIECE])
+        for place in range(0, len(body), PIECE):
+            exchange.chunk(body[place : place + PIECE])
         exchange.end_stream()
 
-    def _transport(self, endpoint: str, way: str) -> Transport:
-        made = self._transports.get((endpoint, way))
+    def _transport(self, subject: Subject, way: str) -> Transport:
+        made = self._transports.get((subject.sdk, way))
         if made is None:
-            made = self._transports[endpoint, way] = self._make(DIALECTS[endpoint], way)
+            here = subject.here(self._server.url)
+            made = HttpTransport(here) if way == "http" else subject.made(here, way)
+            self._transports[subject.sdk, way] = made
         return made
 
-    def _make(self, dialect: Dialect, way: str) -> Transport:
-        url = self._server.url.removesuffix("/v1") + dialect.version
-        here = Endpoint(url, dialect.auth, proxy="", api_key=KEY)
-        if way == "http":
-            return HttpTransport(here)
-        module, _, name = dialect.transport.partition(":")
-        kind = getattr(importlib.import_module(module), name)
-        client = None
-        if way.startswith("ready"):
-            prefix = "Async" if way.endswith("async") else ""
-            client = ready_client(dialect.sdk, prefix + dialect.client, url, KEY)
-        made: Transport = kind(here, client=client)
-        return made
+    def outcome(self, subject: Subject, interaction: Interaction, way: str) -> Outcome:
+        """The exchange through ``http`` or a way of the SDK's.
 
-    def outcome(self, interaction: Interaction, way: str) -> Outcome:
-        """The exchange through ``http`` or one of :data:`WAYS`."""
-        self._playing = interaction
-        dialect = DIALECTS[interaction.endpoint]
-        body = interaction.request_body
-        request = WireRequest(
-            dialect.path,
-            body if isinstance(body, dict) else {"model": "m", "stream": interaction.stream},
-            stream=interaction.stream,
-        )
-        transport, codec = self._transport(interaction.endpoint, way), _codec(dialect)
+        Raises ProviderError ``unsupported`` where the transport refuses the request.
+        """
+        self._playing = (subject, interaction)
+        request = subject.request(interaction)
+        if way != "http":
+            request = subject.asked(request)
+        transport, codec = self._transport(subject, way), subject.codec(interaction)
         before = len(self._server.exchanges)
         found = Outcome()
         try:
@@ -184,29 +143,31 @@ class Parity:
             else:
                 _call(transport, request, codec, found)
         except (WireFailure, ProviderError) as exc:
+            if isinstance(exc, ProviderError) and exc.code == "unsupported":
+                raise
             found.result = _error(codec, exc, found)
         new = self._server.exchanges[before:]
-        found.sent = [(e.method, e.target, json.loads(e.body), _keys(e.headers)) for e in new]
+        found.sent = [
+            (e.method, e.target, subject.body_sent(json.loads(e.body)), _keys(e.headers))
+            for e in new
+        ]
+        found.result = subject.meaning(found.result)
         return found
 
-    def differences(self, interaction: Interaction) -> dict[str, list[str]]:
+    def differences(self, subject: Subject, interaction: Interaction) -> dict[str, list[str]]:
         """By way, what differs from ``http``; no entry where all is equal."""
-        reference = self.outcome(interaction, "http")
+        reference = self.outcome(subject, interaction, "http")
         found: dict[str, list[str]] = {}
-        for way in WAYS:
-            other = self.outcome(interaction, way)
+        for way in subject.ways:
+            other = self.outcome(subject, interaction, way)
             words = [
                 f"{name}: {getattr(other, name)!r:.300} != http {getattr(reference, name)!r:.300}"
-                for name in ("sent", "wire", "result")
+                for name in subject.compared
                 if getattr(other, name) != getattr(reference, name)
             ]
             if words:
                 found[way] = words
         return found
-
-
-def _codec(dialect: Dialect) -> ModuleType:
-    return importlib.import_module(f"crux_providers.codecs.{dialect.codec}")
 
 
 def _keys(headers: Mapping[str, str]) -> list[str]:
@@ -271,56 +232,79 @@ def parity() -> Iterator[Parity]:
         made.close()
 
 
-def run(
-    chosen: Iterable[Interaction], report: Callable[[str], None]
-) -> dict[tuple[str, str], Counts]:
-    """Compare each exchange; differences go to ``report`` in words."""
-    table: dict[tuple[str, str], Counts] = {}
+def run(chosen: Iterable[Pair]) -> Report:
+    """Compare each exchange."""
+    report = Report()
     with parity() as side_by_side:
-        for interaction in chosen:
-            counts = table.setdefault((interaction.provider, interaction.endpoint), Counts())
+        for subject, interaction in chosen:
+            key = (subject.sdk, interaction.provider, interaction.endpoint)
+            counts = report.table.setdefault(key, Counts())
             counts.exchanges += 1
-            differing = side_by_side.differences(interaction)
-            for way in WAYS:
-                counts.equal[way] += way not in differing
-            for way, words in differing.items():
-                for line in words:
-                    report(f"{interaction.name}, {way}: {line}")
-    return table
+            try:
+                found = side_by_side.differences(subject, interaction)
+            except ProviderError as refusal:
+                counts.refused += 1
+                words = report.refusals.setdefault(subject.sdk, collections.Counter())
+                words[refusal_words(refusal.message)] += 1
+                continue
+            if not found:
+                counts.equal += 1
+            elif interaction.name in subject.known:
+                counts.known += 1
+            else:
+                counts.differing += 1
+                report.differing += [
+                    f"{subject.sdk}, {interaction.name}, {way}: {words}"
+                    for way, lines in found.items()
+                    for words in lines
+                ]
+    return report
 
 
-def lines(table: Mapping[tuple[str, str], Counts], markdown: bool) -> Iterator[str]:
-    """The table as lines of text."""
-    head = ("provider", "dialect", "exchanges", *WAYS)
+def lines(report: Report, markdown: bool) -> Iterator[str]:
+    """The table as lines of text, then the ways, the refusals and what is not here."""
+    head = ("SDK", "provider", "dialect", *Counts.__dataclass_fields__)
     rows = [
-        (provider, endpoint, str(c.exchanges), *(str(c.equal[way]) for way in WAYS))
-        for (provider, endpoint), c in sorted(table.items())
+        (*key, *map(str, asdict(counts).values())) for key, counts in sorted(report.table.items())
     ]
-    if markdown:
-        yield f"| {' | '.join(head)} |"
-        yield f"|{'---|' * len(head)}"
-        yield from (f"| {' | '.join(row)} |" for row in rows)
-        return
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    for row in (head, *rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from table(head, rows, markdown)
+    yield ""
+    for subject in SUBJECTS:
+        if not subject.installed:
+            yield f"{subject.sdk}: not installed here: {subject.install}"
+        elif any(key[0] == subject.sdk for key in report.table):
+            yield f"{subject.sdk}: {', '.join(subject.ways)}; {', '.join(subject.compared)} equal"
+            for name, why in subject.known.items():
+                yield f"{subject.sdk}: known: {name}: {why}"
+    for sdk, refusals in report.refusals.items():
+        for words, times in refusals.most_common():
+            yield f"{sdk}: {times} refused: {words}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; 0 only where something was examined and all was equal."""
+    """Run; 0 only where something was examined and nothing differed."""
     parser = argparse.ArgumentParser(prog="python -m tests.sdk_parity", description=__doc__)
-    parser.add_argument("--sdk", choices=sorted({d.sdk for d in DIALECTS.values()}))
+    parser.add_argument("--sdk", choices=[subject.sdk for subject in SUBJECTS])
     parser.add_argument("--provider")
-    parser.add_argument("--markdown", action="store_true")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--markdown", action="store_true")
+    shape.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     if recordings.root() is None:
         print("no recordings: set CRUX_RECORDINGS or put them in ../shared/recordings")
         return 1
-    differing: list[str] = []
-    table = run(interactions(asked.sdk, asked.provider), differing.append)
-    for line in (*lines(table, asked.markdown), *differing):
-        print(line)
-    return 0 if table and not differing else 1
+    report = run(interactions(asked.sdk, asked.provider))
+    if asked.json:
+        rows = [
+            {"sdk": sdk, "provider": provider, "dialect": dialect, **asdict(counts)}
+            for (sdk, provider, dialect), counts in sorted(report.table.items())
+        ]
+        told = {"table": rows, "refusals": report.refusals, "differing": report.differing}
+        print(json.dumps(told, indent=1))
+    else:
+        for line in (*lines(report, asked.markdown), *report.differing):
+            print(line)
+    return 0 if report.table and not report.differing else 1
 
 
 if __name__ == "__main__":

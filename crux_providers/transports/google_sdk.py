@@ -37,7 +37,7 @@ from .http_connections import MAX_IDLE
 from .http_environment import certificates, proxy_for
 from .http_transport import refusal
 from .sdk_errors import status_failure
-from .sdk_items import AsyncThreadExchange, SdkTransport, Seen, limits_of, need_sdk
+from .sdk_items import AsyncThreadItems, SdkTransport, Seen, limits_of, need_sdk
 
 GLM = "google.ai.generativelanguage_v1beta"
 _PATH = re.compile(r"/v1beta/([^/:]+/[^/:]+):(?:stream)?[gG]enerateContent")
@@ -100,8 +100,8 @@ class GoogleSdkTransport(SdkTransport):
 
     # -- what the SDK is asked --------------------------------------------------------------------
 
-    def _async_exchange(self, scope: CallScope) -> AsyncThreadExchange:
-        return AsyncThreadExchange(scope, self._translate)
+    def _async_exchange(self, scope: CallScope) -> AsyncThreadItems:
+        return AsyncThreadItems(scope, self._translate)
 
     def _whole(self, request: WireRequest, exchange: Any) -> Callable[[], Any]:
         message = self._message(request)

@@ -2,6 +2,10 @@
 
 The SDK's own httpx Client writes the request and reads the answer; beneath it every wait obeys the
 call that travels with the request as an extension, and what breaks is a WireFailure already.
+
+It is for an SDK that reads the answer itself, so the body is unpacked and its damage noticed here,
+before the SDK's Client would miss it. Where an SDK has a raw verb, :mod:`.sdk_http` hands the bytes
+on untouched, in httpx2 as well, and our own exchange reads them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from ..base.errors import ErrorCode, ProviderError, WireFailure
 from ..base.wire import Endpoint, WireRequest
 from .network_errors import wire_failure, wire_kind
 from .sdk_errors import chain
-from .sdk_items import AsyncSdkExchange, SdkTransport, Seen, limits_of, need_sdk
+from .sdk_items import AsyncItemExchange, SdkTransport, Seen, limits_of, need_sdk
 
 LOCAL_PRICES = "LITELLM_LOCAL_MODEL_COST_MAP"
 """The variable that keeps LiteLLM's import from fetching a price map."""
@@ -33,6 +33,10 @@ CODES: Mapping[str, str] = {
     "ContentPolicyViolationError": "content_filter",
 }
 """What LiteLLM says by the class of an exception, as the dialect's code."""
+
+
+UNREAD = frozenset({"APIError", "InternalServerError"})
+"""What LiteLLM raises, with a 500 of its own making, where it stumbles over a good answer."""
 
 
 class LiteLLMTransport(SdkTransport):
@@ -101,7 +105,7 @@ class LiteLLMTransport(SdkTransport):
             note(answer, exchange.seen)
             return plain(answer)
 
-        return aask if isinstance(exchange, AsyncSdkExchange) else ask
+        return aask if isinstance(exchange, AsyncItemExchange) else ask
 
     def _items(self, request: WireRequest, exchange: Any) -> Callable[[], Any]:
         def start() -> Iterator[Any]:
@@ -114,7 +118,7 @@ class LiteLLMTransport(SdkTransport):
             note(stream, exchange.seen)
             return achunks(stream)
 
-        return astart if isinstance(exchange, AsyncSdkExchange) else start
+        return astart if isinstance(exchange, AsyncItemExchange) else start
 
 
 OWN = "litellm"
@@ -178,12 +182,17 @@ def translate(exc: BaseException) -> Exception | None:
     It gives every failure a status, so what is beneath comes first: a network error is one.
     """
     links = list(chain(exc))
+    name = type(exc).__name__
+    # Its own checks of a request have no class of their own; acompletion wraps them in one.
+    bare = next((link for link in links if type(link) is Exception), None)
+    if bare is not None and name not in UNREAD and not any(map(wire_kind, links)):
+        return ProviderError(ErrorCode.UNSUPPORTED, f"litellm refuses the request: {bare}")
     if not any(_home(link) in WRAPPERS for link in links):
         return None
-    name = type(exc).__name__
     message = str(getattr(exc, "message", exc))
     if name == "UnsupportedParamsError":
-        return ProviderError(ErrorCode.UNSUPPORTED, message)
+        # Its advice, to drop the parameters, is not ours.
+        return ProviderError(ErrorCode.UNSUPPORTED, message.partition(" To drop these")[0])
     for link in links:
         kind = wire_kind(link)
         if kind is not None and kind[0] != "status":
@@ -198,6 +207,9 @@ def translate(exc: BaseException) -> Exception | None:
     status = _answered(links)
     if "Timeout" in name and status is None:
         return WireFailure("timeout", message, phase="total")
+    if status is None and name in UNREAD:
+        words = message.partition(" Traceback")[0].partition("\n")[0]  # beneath stands the answer
+        return ProviderError(ErrorCode.MALFORMED, f"litellm cannot read the answer: {words}")
     if status is None:
         status = getattr(exc, "status_code", None)
     body = {"error": _error(links, name, message)}

@@ -26,8 +26,8 @@ from .httpx_bridge import CALL, HttpxBridge
 from .network_errors import wire_failure
 from .sdk_bridges import Home, running_loop
 from .sdk_items import (
-    AsyncSdkExchange,
-    AsyncThreadExchange,
+    AsyncItemExchange,
+    AsyncThreadItems,
     HandedOverItems,
     LoopItems,
     SdkTransport,
@@ -74,14 +74,14 @@ class OllamaSdkTransport(SdkTransport):
         if self._foreign is None:
             return super()._async_exchange(scope)
         if not self._is_async:
-            return AsyncThreadExchange(scope, translate)
+            return AsyncThreadItems(scope, translate)
         inner = self._ready_exchange(scope)
         if self._home.loop() is running_loop():
             return inner
         return HandedOverItems(inner, self._home)
 
-    def _ready_exchange(self, scope: CallScope) -> AsyncSdkExchange:
-        return AsyncSdkExchange(scope, translate, leave_behind=True)
+    def _ready_exchange(self, scope: CallScope) -> AsyncItemExchange:
+        return AsyncItemExchange(scope, translate, leave_behind=True)
 
     def _whole(self, request: WireRequest, exchange: Any) -> Callable[[], Any]:
         return self._asker(request, exchange)
@@ -100,7 +100,7 @@ class OllamaSdkTransport(SdkTransport):
         """Whether the call is one of the SDK's async client."""
         if self._foreign is not None:
             return self._is_async
-        return isinstance(exchange, AsyncSdkExchange)
+        return isinstance(exchange, AsyncItemExchange)
 
     def close(self) -> None:
         """Give the pools back; a client of the user's stays the user's to close."""

@@ -3,6 +3,10 @@
 An SDK takes an HTTP client, and that takes a transport. :class:`SdkHttp` is one, over the same
 pools as the ``http`` transport, so that an SDK's calls obey their scope to the socket. Which HTTP
 library it is (httpx, or httpx2 in the newer SDKs) is never named: the request that comes knows.
+
+It hands the answer on as it came, since an SDK with a raw verb lets us read it: our exchange does
+the unpacking, the deadlines and the errors. Where the SDK reads the answer itself (Ollama's), all
+of that must stand beneath it: there :mod:`.httpx_bridge` is what is needed.
 """
 
 from __future__ import annotations

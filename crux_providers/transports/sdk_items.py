@@ -92,7 +92,7 @@ class ItemFeed:
         return []
 
 
-class SdkExchange:
+class ItemExchange:
     """A call in this thread, or (``leave_behind``) in one that can be left.
 
     A stream's first item is read when it is opened: SDKs send nothing before they are asked for
@@ -158,8 +158,8 @@ class SdkExchange:
         self.call.end()
 
 
-class AsyncSdkExchange:
-    """The async twin of :class:`SdkExchange`, for SDKs that are async themselves."""
+class AsyncItemExchange:
+    """The async twin of :class:`ItemExchange`, for SDKs that are async themselves."""
 
     def __init__(self, scope: CallScope, translate: Translate, *, leave_behind: bool) -> None:
         self.call = Call(scope)
@@ -216,11 +216,11 @@ class AsyncSdkExchange:
         self.call.end()
 
 
-class AsyncThreadExchange:
+class AsyncThreadItems:
     """An async call of an SDK that knows only threads: it works in one, which can be left."""
 
     def __init__(self, scope: CallScope, translate: Translate) -> None:
-        self._inner = SdkExchange(scope, translate, leave_behind=False)
+        self._inner = ItemExchange(scope, translate, leave_behind=False)
         self._thread = AsyncThreadReader(scope)
         self.call = self._inner.call
         self.seen = self._inner.seen
@@ -250,7 +250,7 @@ class AsyncThreadExchange:
 class LoopItems(LoopExchange):
     """A sync call on a ready async client: this thread waits while the client's loop works."""
 
-    def __init__(self, inner: AsyncSdkExchange, home: Home) -> None:
+    def __init__(self, inner: AsyncItemExchange, home: Home) -> None:
         Exchange.__init__(self, None, inner.call)
         self._inner: Any = inner
         self._home = home
@@ -265,7 +265,7 @@ class LoopItems(LoopExchange):
 class HandedOverItems(HandedOverExchange):
     """An async call on a ready async client from another event loop than the client's."""
 
-    def __init__(self, inner: AsyncSdkExchange, home: Home) -> None:
+    def __init__(self, inner: AsyncItemExchange, home: Home) -> None:
         AsyncExchange.__init__(self, None, inner.call)
         self._inner: Any = inner
         self._home = home
@@ -305,10 +305,10 @@ class SdkTransport:
         raise NotImplementedError
 
     def _exchange(self, scope: CallScope) -> Any:
-        return SdkExchange(scope, self._translate, leave_behind=self._leave_behind)
+        return ItemExchange(scope, self._translate, leave_behind=self._leave_behind)
 
     def _async_exchange(self, scope: CallScope) -> Any:
-        return AsyncSdkExchange(scope, self._translate, leave_behind=self._leave_behind)
+        return AsyncItemExchange(scope, self._translate, leave_behind=self._leave_behind)
 
     def send(self, request: WireRequest, scope: CallScope) -> WireResponse:
         """The whole answer as JSON; raises WireFailure for everything but a 2xx status."""

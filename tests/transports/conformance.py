@@ -199,20 +199,28 @@ def _sdk(name: str, module: str, make: Callable[..., Any], **fields: Any) -> lis
 
 
 @cache
-def _warm(kind: Any) -> None:
-    """One call of each sort: an SDK's first takes its time, and deadlines here are short."""
-    transport = kind(Endpoint("http://127.0.0.1:9", proxy=""))
-    request = WireRequest("/", {})
-    with suppress(WireFailure):
-        transport.send(request, CallScope(TimeoutConfig()))
-    with suppress(WireFailure):
-        asyncio.run(transport.asend(request, CallScope(TimeoutConfig())))
+def warm(name: str) -> None:
+    """One call of each sort: an SDK's first takes its time, and deadlines here are short.
+
+    Called before a test begins, where no event loop runs.
+    """
+    harness = next(harness for harness in HARNESSES if harness.name == name)
+    with ScriptedServer(harness.answer_well) as server:
+        for driver in (SyncDriver(), AsyncDriver()):
+            transport = harness.make(server.url)
+            for streamed in (False, True):
+                driver.call(transport, harness.request(streamed), scope(total=DEADLINE))
+            driver.close(transport)
+            refused = harness.make("http://127.0.0.1:9/v1")
+            with suppress(WireFailure):
+                driver.call(refused, harness.whole, scope(total=DEADLINE))
+            driver.close(refused)
+            driver.finish()
 
 
 def _openai(url: str, client: str = "") -> Transport:
     from crux_providers.transports.openai_sdk import OpenAISdkTransport
 
-    _warm(OpenAISdkTransport)
     endpoint = Endpoint(url, {"authorization": "Bearer k"}, proxy="", api_key="k")
     return OpenAISdkTransport(
         endpoint, client=ready_client("openai", client, url) if client else None
@@ -222,7 +230,6 @@ def _openai(url: str, client: str = "") -> Transport:
 def _anthropic(url: str, client: str = "") -> Transport:
     from crux_providers.transports.anthropic_sdk import AnthropicSdkTransport
 
-    _warm(AnthropicSdkTransport)
     url = url.removesuffix("/v1")
     endpoint = Endpoint(url, {"x-api-key": "k"}, proxy="", api_key="k")
     return AnthropicSdkTransport(

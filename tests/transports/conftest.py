@@ -8,7 +8,7 @@ import pytest
 
 from crux_providers.base.interfaces import Transport
 from tests.servers.scripted_server import ScriptedServer
-from tests.transports.conformance import HARNESSES, AsyncDriver, Harness, SyncDriver
+from tests.transports.conformance import HARNESSES, AsyncDriver, Harness, SyncDriver, warm
 
 
 @pytest.fixture
@@ -26,6 +26,8 @@ def server() -> Iterator[ScriptedServer]:
 )
 def harness(request: pytest.FixtureRequest) -> Harness:
     """Each transport in turn."""
+    if request.param.slow:
+        warm(request.param.name)
     return request.param
 
 

@@ -1,9 +1,31 @@
-"""Clients of the providers' SDKs as users make them."""
+"""Clients of the providers' SDKs as users make them, and calls in every way there is."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from typing import Any
+
+from crux_providers.base.events import fold
+from crux_providers.base.models import ChatRequest
+
+WAYS = ("whole", "streamed", "async whole", "async streamed")
+
+
+def chat(made: Any, request: ChatRequest, way: str) -> Any:
+    """One call of a provider: whole, or folded from its stream; sync or async."""
+    if way.endswith("streamed"):
+        return fold(events_of(made, request, way))
+    return asyncio.run(made.achat(request)) if way == "async whole" else made.chat(request)
+
+
+def events_of(made: Any, request: ChatRequest, way: str) -> list[Any]:
+    """The events of one stream, sync or async."""
+
+    async def collect() -> list[Any]:
+        return [event async for event in made.astream_chat(request)]
+
+    return asyncio.run(collect()) if way.startswith("async") else list(made.stream_chat(request))
 
 
 def ready_client(module: str, name: str, url: str, key: str = "ready", **more: Any) -> Any:

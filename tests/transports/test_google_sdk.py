@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +22,6 @@ from hypothesis import strategies as st
 from crux_providers.base import ChatRequest, Message
 from crux_providers.base.cancellation import CancellationToken, CancelledError
 from crux_providers.base.errors import ProviderError, WireFailure
-from crux_providers.base.events import fold
 from crux_providers.base.models import Tool
 from crux_providers.base.wire import Endpoint, WireRequest
 from crux_providers.gemini.client import GeminiProvider
@@ -31,6 +29,7 @@ from crux_providers.transports.google_json import ObjectReader, lost, named, wit
 from crux_providers.transports.google_sdk import GoogleSdkTransport
 from tests.servers.scripted_server import Exchange, ScriptedServer
 from tests.transports.conformance import AT_ONCE, scope, within
+from tests.transports.sdk_clients import WAYS, chat, events_of
 
 ASKED = ChatRequest(model="m", messages=[Message(role="user", content="Grüße")])
 USAGE = {
@@ -78,18 +77,7 @@ def ready(server: ScriptedServer) -> GenerativeServiceClient:
     return GenerativeServiceClient(transport=transport)
 
 
-def chat(made: GeminiProvider, request: ChatRequest, way: str) -> Any:
-    async def acall() -> Any:
-        if way == "async whole":
-            return await made.achat(request)
-        return fold([event async for event in made.astream_chat(request)])
-
-    if way.startswith("async"):
-        return asyncio.run(acall())
-    return made.chat(request) if way == "whole" else fold(list(made.stream_chat(request)))
-
-
-ways = pytest.mark.parametrize("way", ["whole", "streamed", "async whole", "async streamed"])
+ways = pytest.mark.parametrize("way", WAYS)
 
 
 # -- a client of ours ------------------------------------------------------------------------------
@@ -132,20 +120,13 @@ def test_a_field_the_sdk_does_not_know_is_named_before_anything_is_sent(
     request = dataclasses.replace(more, model="m", messages=ASKED.messages)
     made = GeminiProvider(api_key="k", base_url=host(server), transport="sdk")
     if "streamed" in way:
-        (last,) = _events(made, request, way)
+        (last,) = events_of(made, request, way)
         assert last.error.startswith("unsupported:google-generativeai")
     else:
         with pytest.raises(ProviderError, match=f"knows no field {field}: use") as caught:
             chat(made, request, way)
         assert caught.value.code == "unsupported"
     assert server.requests == 0
-
-
-def _events(made: GeminiProvider, request: ChatRequest, way: str) -> list[Any]:
-    async def collect() -> list[Any]:
-        return [event async for event in made.astream_chat(request)]
-
-    return asyncio.run(collect()) if "async" in way else list(made.stream_chat(request))
 
 
 def test_a_tools_schema_keeps_its_meaning(server: ScriptedServer) -> None:
@@ -262,7 +243,7 @@ def test_a_refusal_of_a_ready_client_costs_one_request(
     )
     made = GeminiProvider(client=ready(server))
     if "streamed" in way:
-        assert _events(made, ASKED, way)[-1].error
+        assert events_of(made, ASKED, way)[-1].error
     else:
         with pytest.raises(ProviderError) as caught:
             chat(made, ASKED, way)

@@ -18,8 +18,9 @@ import pytest
 
 from crux_providers.base import ChatRequest, Message, ProviderFactory
 from crux_providers.base.errors import ProviderError
-from crux_providers.base.events import fold
+from crux_providers.base.models import ContentPart
 from tests.servers.scripted_server import Exchange, ScriptedServer
+from tests.transports.sdk_clients import WAYS, chat, events_of
 
 INSTALLED = importlib.util.find_spec("litellm") is not None
 needs_litellm = pytest.mark.skipif(
@@ -37,22 +38,6 @@ def server() -> Iterator[ScriptedServer]:
 def provider(server: ScriptedServer, **more: Any) -> Any:
     return ProviderFactory.create("litellm", base_url=server.url, api_key="k", **more)
 
-
-def chat(made: Any, request: ChatRequest, way: str) -> Any:
-    """One call: whole or folded from its stream, sync or async."""
-    import asyncio
-
-    async def acall() -> Any:
-        if way == "async whole":
-            return await made.achat(request)
-        return fold([event async for event in made.astream_chat(request)])
-
-    if way.startswith("async"):
-        return asyncio.run(acall())
-    return made.chat(request) if way == "whole" else fold(list(made.stream_chat(request)))
-
-
-WAYS = ("whole", "streamed", "async whole", "async streamed")
 
 MESSAGE = {"role": "assistant", "content": "hello", "refusal": None}
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -167,7 +152,7 @@ def test_a_refusal_costs_one_request_and_has_its_code(
     )
     made = provider(server)
     if "streamed" in way:
-        events = list(made.stream_chat(ASKED)) if way == "streamed" else _aevents(made)
+        events = events_of(made, ASKED, way)
         assert events[-1].error.startswith(f"{code}:")
     else:
         with pytest.raises(ProviderError) as caught:
@@ -176,15 +161,6 @@ def test_a_refusal_costs_one_request_and_has_its_code(
         assert caught.value.retry_after == 7
         assert caught.value.__cause__ is None or "Bearer" not in repr(vars(caught.value.__cause__))
     assert server.requests == 1
-
-
-def _aevents(made: Any) -> list[Any]:
-    import asyncio
-
-    async def collect() -> list[Any]:
-        return [event async for event in made.astream_chat(ASKED)]
-
-    return asyncio.run(collect())
 
 
 @needs_litellm
@@ -208,7 +184,7 @@ def test_a_half_answer_never_ends_as_success(server: ScriptedServer, way: str, h
 
     server.play(half)
     made = provider(server)
-    events = list(made.stream_chat(ASKED)) if way == "streamed" else _aevents(made)
+    events = events_of(made, ASKED, way)
     assert [e.delta for e in events if e.delta] == ["half"]
     assert events[-1].finish
     assert events[-1].error, "it ended as success"
@@ -233,6 +209,32 @@ def test_a_parameter_the_vendor_has_not_is_refused(server: ScriptedServer) -> No
         made.chat(request)
     assert caught.value.code == "unsupported"
     assert server.requests == 0
+
+
+@needs_litellm
+@pytest.mark.parametrize("way", ["whole", "async whole"])
+def test_what_it_refuses_before_sending_is_unsupported(server: ScriptedServer, way: str) -> None:
+    """Its own check of the messages raises a bare Exception."""
+    odd = ContentPart(type="raw", data={"type": "odd"}, dialect="openai_chat")
+    request = ChatRequest(model="openai/m", messages=[Message(role="user", content=[odd])])
+    with pytest.raises(ProviderError, match="litellm refuses the request") as caught:
+        chat(provider(server), request, way)
+    assert caught.value.code == "unsupported"
+    assert server.requests == 0
+
+
+@needs_litellm
+@pytest.mark.parametrize("way", ["whole", "async whole"])
+def test_an_answer_it_cannot_read_is_malformed(server: ScriptedServer, way: str) -> None:
+    """LiteLLM says that the vendor failed with a 500, and prints the answer."""
+    filtered = {"index": 0, "finish_reason": "content_filter", "said": "a secret"}
+    whole = {"id": "x", "created": 1, "model": "m-1", "choices": [filtered], "usage": USAGE}
+    server.play(lambda e: e.answer(json.dumps(whole).encode()))
+    with pytest.raises(ProviderError, match="litellm cannot read the answer") as caught:
+        chat(provider(server), ASKED, way)
+    assert (caught.value.code, caught.value.status) == ("malformed", None)
+    assert "secret" not in caught.value.message
+    assert server.requests == 1
 
 
 @needs_litellm

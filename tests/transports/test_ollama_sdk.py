@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 
 from crux_providers.base import ChatRequest, Message
 from crux_providers.base.errors import ProviderError
-from crux_providers.base.events import fold
 from crux_providers.base.models import Tool, ToolCall
 from crux_providers.base.wire import Endpoint
 from crux_providers.ollama.client import OllamaProvider
@@ -19,6 +17,7 @@ from crux_providers.transports import sdk_imports
 from crux_providers.transports.google_sdk import GoogleSdkTransport
 from crux_providers.transports.ollama_sdk import OllamaSdkTransport
 from tests.servers.scripted_server import Exchange, ScriptedServer
+from tests.transports.sdk_clients import WAYS, chat, events_of
 
 ollama = pytest.importorskip("ollama", reason="needs the extra ollama")
 
@@ -38,7 +37,7 @@ ASKED = ChatRequest(
     ],
     tools=[Tool("f", "does f", SCHEMA)],
 )
-ways = pytest.mark.parametrize("way", ["whole", "streamed", "async whole", "async streamed"])
+ways = pytest.mark.parametrize("way", WAYS)
 clients = pytest.mark.parametrize("kind", ["", "Client", "AsyncClient"])
 
 
@@ -71,17 +70,6 @@ def provider(server: ScriptedServer, kind: str = "") -> OllamaProvider:
     if kind:
         return OllamaProvider(client=getattr(ollama, kind)(host=url, verify=False))
     return OllamaProvider(base_url=url, transport="sdk")
-
-
-def chat(made: OllamaProvider, request: ChatRequest, way: str) -> Any:
-    async def acall() -> Any:
-        if way == "async whole":
-            return await made.achat(request)
-        return fold([event async for event in made.astream_chat(request)])
-
-    if way.startswith("async"):
-        return asyncio.run(acall())
-    return made.chat(request) if way == "whole" else fold(list(made.stream_chat(request)))
 
 
 @ways
@@ -133,15 +121,8 @@ def test_a_refusal_has_its_words_and_its_headers(
         assert (caught.value.code, caught.value.feature) == ("unsupported", "tools")
         assert (caught.value.message, caught.value.request_id) == (words, "req_2")
     else:
-        assert _events(made, way)[-1].error == f"unsupported:{words}"
+        assert events_of(made, ASKED, way)[-1].error == f"unsupported:{words}"
     assert server.requests == 1
-
-
-def _events(made: OllamaProvider, way: str) -> list[Any]:
-    async def collect() -> list[Any]:
-        return [event async for event in made.astream_chat(ASKED)]
-
-    return asyncio.run(collect()) if "async" in way else list(made.stream_chat(ASKED))
 
 
 @pytest.mark.parametrize("way", ["streamed", "async streamed"])
@@ -161,7 +142,7 @@ def test_a_stream_that_goes_wrong_after_its_first_text(
         exchange.end_stream()
 
     server.play(go_wrong)
-    events = _events(provider(server, kind), way)
+    events = events_of(provider(server, kind), ASKED, way)
     assert [e.delta for e in events if e.delta] == ["hel"]
     assert events[-1].error.startswith(f"{code}:")
 
