@@ -41,8 +41,8 @@ $(VENV)/.all: requirements/lock.txt pyproject.toml | $(BIN)/python
 demo: $(VENV)/.demo  ## a LangChain chain over recorded providers, then a small model of your own: no key
 	$(BIN)/python -m crux_integrations.cli.main demo
 
-test: $(VENV)/.all  ## the fast tests, on two processes
-	$(BIN)/python -m pytest -q -n 2 -m 'not slow' $(ARGS)
+test: $(VENV)/.all  ## the fast tests, three processes for two cores: many of them wait
+	$(BIN)/python -m pytest -q -n 3 -m 'not slow' $(ARGS)
 
 # --- what a developer runs ---------------------------------------------------------------------
 slow: $(VENV)/.all  ## the tests that `make test` leaves out

@@ -54,7 +54,7 @@ PEERS = (
         "langchain_fallbacks",
         requirements=("langchain", "langchain-openai"),
     ),
-    Peer("LiteLLM Router", "litellm_router", requirements=("litellm>=1.106,<1.109", "openai<3")),
+    Peer("LiteLLM Router", "litellm_router", requirements=("litellm>=1.108.4,<1.109", "openai<3")),
     Peer(
         "pydantic-ai FallbackModel",
         "pydantic_ai_fallback",
