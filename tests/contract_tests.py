@@ -220,7 +220,7 @@ TESTS: dict[str, str] = {
     f" {_MESSAGES}stream.py::test_counts_are_cumulative_and_what_is_left_out_stays",
     "S42": f"{_FETCHERS}test_a_failed_refresh_raises_and_the_stored_snapshot_stays"
     f" {_MERGE}test_a_failed_refresh_is_reported_and_keeps_the_listing"
-    f" {_MERGE}test_a_refresh_that_stores_nothing_is_a_failure",
+    f" {_MERGE}test_a_refresh_that_brings_nothing_is_a_failure",
     "S43": f"{_FETCHERS}test_a_failed_program_says_why_as_json_and_exits_1",
     "S44": f"{_MODELS}test_capabilities_come_from_the_providers_fields_and_say_so",
     "S45": f"{_BACKFILL}test_without_a_terminal_it_declines",
