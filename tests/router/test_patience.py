@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
+from crux_integrations.router.router import CallOptions
+from crux_providers.base.cancellation import CancellationToken, CancelledError
 from crux_providers.base.errors import AllCandidatesFailed
 from tests.router.live import REQUEST, WAYS, Ask, after, good, router, status
 from tests.servers.scripted_server import ScriptedServer
@@ -73,6 +78,34 @@ def test_the_whole_calls_time_is_no_less(one: ScriptedServer) -> None:
         with pytest.raises(AllCandidatesFailed):
             r.generate(REQUEST)
     assert one.requests == 1
+
+
+@ALL
+def test_a_cancelled_call_waits_no_longer(ask: Ask, one: ScriptedServer) -> None:
+    one.play(status(500))
+    r = router(one, breaker={**BREAKER, "open": "20s"}, retry={"attempts": 1, "patience": "30s"})
+    with pytest.raises(AllCandidatesFailed):
+        ask(r)
+    token = CancellationToken()
+    options = CallOptions(token=token)
+    calls = {
+        "whole": lambda: r.generate(REQUEST, options=options),
+        "awhole": lambda: asyncio.run(r.agenerate(REQUEST, options=options)),
+        "stream": lambda: list(r.stream(REQUEST, options=options)),
+        "astream": lambda: asyncio.run(_read(r.astream(REQUEST, options=options))),
+    }
+    timer = threading.Timer(0.2, token.cancel, ["enough"])
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(CancelledError, match="enough"):
+        calls[ask.__name__]()
+    assert time.monotonic() - began < 5
+    timer.join()
+    assert one.requests == 1
+
+
+async def _read(events: AsyncIterator[Any]) -> list[Any]:
+    return [event async for event in events]
 
 
 def test_many_wait_for_one_probe(one: ScriptedServer) -> None:

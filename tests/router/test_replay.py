@@ -113,6 +113,10 @@ def test_nobody_is_left() -> None:
     assert found["moves"] == [{"before": "a:m", "after": NOBODY, "calls": 1}]
     assert found["after"]["failures"] == 1
     assert found["after"]["usd"] == 0
+    unready = PlanState(unready={("a", "m"): "its weights are not here"})
+    assert run([call(1, attempt("a"))], policy("a:m", a=PRICED), unready) == {
+        **found, "rejections": {"a:m: key: its weights are not here": 1},
+    }  # fmt: skip
 
 
 def test_failures_and_interruptions_count_as_they_were() -> None:

@@ -144,6 +144,20 @@ def test_a_body_in_chunks_comes_whole_however_it_is_cut(
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ],
+)
+def test_an_answer_that_breaks_off_anywhere_is_no_answer(answer: bytes) -> None:
+    assert by_us("POST", [answer]).body == b"hello"
+    for length in range(len(answer)):
+        assert by_us("POST", [answer[:length]]).body is None, answer[:length]
+        assert by_h11("POST", [answer[:length]]).body is None
+
+
+@pytest.mark.parametrize(
     "endless",
     [
         b"HTTP/1.1 200 OK\r\nx: " + b"y" * MAX_HEAD_BYTES,
