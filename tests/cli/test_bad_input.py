@@ -277,7 +277,7 @@ def test_a_limit_on_files_stops_no_chat(openai: ScriptedServer, project: Path) -
     done = subprocess.run(
         [sys.executable, "-m", "crux_integrations.cli", *CHAT],
         capture_output=True, text=True, timeout=60, check=False, preexec_fn=limit,
-        # Under the limit Python itself would leave half a .pyc in the checkout, for all to stumble on.
+        # Under the limit Python itself would leave half a .pyc in the checkout.
         env={**os.environ, "CRUX_DB": str(project / "the.db"), "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "Hello there\n")
